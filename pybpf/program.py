@@ -1,0 +1,201 @@
+"""Programs, maps and objects as frozen data: what a file says, before anything is proved or run.
+
+Nothing here allocates a map or touches the machine, so the same bytes give equal values everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, TypeVar
+
+from pybpf.errors import ArgumentError, BpfError
+from pybpf.instruction import Instruction, decode
+from pybpf.isa import Kind
+from pybpf.program_types import ProgramType
+
+if TYPE_CHECKING:
+    from pybpf.btf import Btf
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+@dataclass(frozen=True, slots=True)
+class MapSpec:
+    """The definition of a map: sizes in bytes, `type` by pybpf's names (``array``, ``hash``, ...).
+
+    `initial` are the contents of a data section that became a map of one value; `read_only` says that programs may not
+    write it. `flags` are Linux's ``BPF_F_*``. `key_type` and `value_type` are ids in the object's BTF where it has them.
+    """
+
+    name: str
+    type: str
+    key_size: int = 0
+    value_size: int = 0
+    max_entries: int = 0
+    flags: int = 0
+    initial: bytes | None = None
+    read_only: bool = False
+    inner: MapSpec | None = None
+    key_type: int | None = None
+    value_type: int | None = None
+
+
+class RefKind(Enum):
+    """What an operand stands for."""
+
+    MAP = "map"  # the map itself
+    VALUE = "value"  # `offset` bytes into the only value of the map
+    FUNCTION = "function"  # a function of the program; `offset` is its pc
+    HELPER = "helper"  # a helper by name, where the object does not carry its number
+    UNSUPPORTED = "unsupported"  # something that pybpf does not know: `name` says what
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What the immediate of one instruction refers to, beside the code and never written into it."""
+
+    kind: RefKind
+    name: str
+    offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLine:
+    """A line of the program's source. `text` is what the object carries of it."""
+
+    file: str
+    line: int
+    column: int = 0
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Subprogram:
+    """A function inside a program: `pc` of its first slot, `size` in slots."""
+
+    name: str
+    pc: int
+    size: int
+    is_global: bool = False
+
+
+def _frozen(mapping: Mapping[_K, _V]) -> Mapping[_K, _V]:
+    return MappingProxyType(dict(mapping))
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program: instructions keyed by slot, and beside them what their operands stand for.
+
+    `maps` are the maps that the code refers to, in order of first reference: the position is the map's number. `type` is
+    a name or a value, None where nothing says it. `functions` are the functions by their first slot, the entry at 0.
+    `lines` holds, for the slots where the source line changes, that line. `defect` is why the program cannot be verified
+    although its object was read (an unknown instruction, a relocation that pybpf does not know); `verify` raises it.
+    """
+
+    name: str
+    code: Mapping[int, Instruction]
+    type: str | ProgramType | None = None
+    section: str = ""
+    references: Mapping[int, Reference] = field(default_factory=dict)
+    maps: tuple[MapSpec, ...] = ()
+    functions: Mapping[int, Subprogram] = field(default_factory=dict)
+    lines: Mapping[int, SourceLine] = field(default_factory=dict)
+    license: str = ""
+    defect: BpfError | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("code", "references", "functions", "lines"):
+            object.__setattr__(self, name, _frozen(getattr(self, name)))
+
+    @property
+    def size(self) -> int:
+        """Slots of the program."""
+        return sum(instruction.slots for instruction in self.code.values())
+
+    def map_number(self, name: str) -> int:
+        """The position of a map in `maps`. Raises `ArgumentError` where the program does not use it."""
+        for number, spec in enumerate(self.maps):
+            if spec.name == name:
+                return number
+        raise ArgumentError(f"program {self.name!r} uses no map {name!r}")
+
+    def source(self, pc: int) -> SourceLine | None:
+        """The source line that an instruction comes from, where the object carries it."""
+        while pc >= 0:
+            if pc in self.lines:
+                return self.lines[pc]
+            pc -= 1
+        return None
+
+    @classmethod
+    def from_bytes(
+        cls,
+        code: bytes,
+        type: str | ProgramType | None = None,
+        maps: Mapping[int, MapSpec] | None = None,
+        name: str = "program",
+    ) -> Program:
+        """A program from its bytes, little-endian, without an ELF file.
+
+        `maps` says which map the wide load at a slot stands for; the load may carry any number and any of the map forms.
+        Equal specs are one map. Raises `DecodeError` for bytes that are no program, `ArgumentError` for a slot without a
+        wide load.
+        """
+        instructions = decode(code)
+        references: dict[int, Reference] = {}
+        for pc, spec in sorted((maps or {}).items()):
+            instruction = instructions.get(pc)
+            if instruction is None or instruction.op.kind is not Kind.LOAD_IMM64:
+                raise ArgumentError(f"maps names pc {pc}, where no wide load stands")
+            if "value" in instruction.op.code:
+                references[pc] = Reference(RefKind.VALUE, spec.name, instruction.imm >> 32)
+            else:
+                references[pc] = Reference(RefKind.MAP, spec.name)
+        return cls(name, instructions, type, references=references, maps=_in_order(maps or {}))
+
+    @classmethod
+    def from_asm(
+        cls,
+        text: str,
+        type: str | ProgramType | None = None,
+        maps: Mapping[str, MapSpec] | None = None,
+        name: str = "program",
+    ) -> Program:
+        """A program from assembler text (see `pybpf.assemble`); `maps` defines the maps that the text names."""
+        from pybpf.asm import assemble
+
+        return assemble(text, type=type, maps=maps or {}, name=name)
+
+
+def _in_order(maps: Mapping[int, MapSpec]) -> tuple[MapSpec, ...]:
+    """The distinct maps, by first slot. Two different maps of one name are refused."""
+    order: dict[str, MapSpec] = {}
+    for _, spec in sorted(maps.items()):
+        if order.setdefault(spec.name, spec) != spec:
+            raise ArgumentError(f"two different maps are called {spec.name!r}")
+    return tuple(order.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Object:
+    """What an ELF object holds. Programs and maps by name, in the order of the file."""
+
+    programs: Mapping[str, Program]
+    maps: Mapping[str, MapSpec] = field(default_factory=dict)
+    license: str = ""
+    version: int | None = None
+    byteorder: str = "little"
+    path: Path | None = None
+    btf: Btf | None = None
+    notes: tuple[str, ...] = ()
+    """What was found and not understood, one line each."""
+
+    def __post_init__(self) -> None:
+        for name in ("programs", "maps"):
+            object.__setattr__(self, name, _frozen(getattr(self, name)))

@@ -1,0 +1,74 @@
+"""What was proved about a program: plain data, for the JIT and for people.
+
+Facts are the join over every abstract state in which an instruction was checked, so they hold on every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from pybpf.program import Program
+from pybpf.program_types import ProgramType
+
+
+class RegionKind(Enum):
+    """What an address points into."""
+
+    STACK = "stack"  # offsets count from r10 of the frame, so they are negative
+    PACKET = "packet"  # from the packet's first byte
+    CONTEXT = "context"  # from the context's first byte
+    MAP_VALUE = "map_value"  # from the value's first byte
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One region that an access may touch: every address lies in `low` <= offset <= `high`, `size` bytes from there.
+
+    `map` is the map's number for a map value. `frame` is the depth of the stack frame, 0 for the entry's. `size` is the
+    greatest, where a helper's size argument varies.
+    """
+
+    region: RegionKind
+    low: int
+    high: int
+    size: int
+    map: int | None = None
+    frame: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that the verifier proved. Keys are pcs; an instruction without an entry was never reached.
+
+    `accesses`: what each load, store and atomic may touch, one entry per region. `arguments`: the same for each helper
+    call's pointer arguments, by register number. `maps`: the number of the map that r1 of a helper call is (absent where
+    it may be several). `branches`: the branches that always go one way, and which. `ranges`: for each instruction that
+    writes a register a number that is not a constant, its unsigned range where that is less than everything; `constants`:
+    the value where it is one. `reached`: every pc that some state reaches. `max_instructions`: a bound on the instructions
+    one run executes. `stack_size`: bytes of stack used, all frames together. `zero_stack`: bytes may be read before they
+    are written, so an engine must clear the stack. `helpers`: the numbers called.
+    """
+
+    accesses: Mapping[int, tuple[Access, ...]] = field(default_factory=dict)
+    arguments: Mapping[int, Mapping[int, tuple[Access, ...]]] = field(default_factory=dict)
+    maps: Mapping[int, int] = field(default_factory=dict)
+    branches: Mapping[int, bool] = field(default_factory=dict)
+    ranges: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    constants: Mapping[int, int] = field(default_factory=dict)
+    reached: frozenset[int] = frozenset()
+    max_instructions: int | None = None
+    stack_size: int = 0
+    zero_stack: bool = False
+    helpers: frozenset[int] = frozenset()
+    explored: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedProgram:
+    """A program with the proof that it is safe for a program type. Only `pybpf.verify` makes one; the JIT takes nothing else."""
+
+    program: Program
+    type: ProgramType
+    facts: Facts
