@@ -1,11 +1,12 @@
 """A client and a server on one wire, in network namespaces of their own, so that real TCP/IP stacks can be captured.
 
-    pybpf-client                     pybpf-wire                        pybpf-server
-    eth0 ─────────── client0 ── relay ─────────────── server0 ─────────── eth0         Wire()
-    eth0 ─────────── client0 ── relay ── trunk0 ─ trunk1 ── relay ── server0 ── eth0   Wire(vlan=10)
+    pybpf-client                   pybpf-wire                       pybpf-server
+    eth0 ───────── client0 ── relay ─────────────── server0 ─────────── eth0            Wire()
+    eth0 ───────── client0 ─ relay ─ trunk0 ── trunk1 ─ relay ─ server0 ─ eth0          Wire(vlan=10)
 
-The three namespaces have no link to the outside: nothing sent here can leave them. The relay is a loop in user space instead of a
-bridge and `tc netem`, so that loss, duplicates, reordering and VLAN tags need no kernel module. Linux only, as root.
+The three namespaces have no link to the outside: nothing sent here can leave them. The relay is a loop in user
+space, not a bridge with `tc netem`, so that loss, duplicates, reordering and VLAN tags need no kernel module.
+Linux only, as root.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import ctypes
 import heapq
 import os
 import random
+import re
 import select
 import signal
 import socket
@@ -30,21 +32,20 @@ CLIENT, WIRE, SERVER = NAMESPACES = ("pybpf-client", "pybpf-wire", "pybpf-server
 CLIENT_IP, SERVER_IP = "10.0.0.2", "10.0.0.1"
 CLIENT_IPV6, SERVER_IPV6 = "fd00::2", "fd00::1"
 CLIENT_MAC, SERVER_MAC = "02:00:00:00:00:02", "02:00:00:00:00:01"
-SPOOFED_NETWORK = "10.0.0.128/25"  # nobody's: the server sends what it answers to these addresses to the client's MAC address
+SPOOFED_NETWORK = "10.0.0.128/25"  # nobody's addresses: the server's answers to them go to the client's MAC address
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _SIOCETHTOOL = 0x8946  # linux/sockios.h
 _OFFLOADS = (0x15, 0x17, 0x19, 0x1F, 0x24, 0x2C)  # linux/ethtool.h: ETHTOOL_S{RXCSUM,TXCSUM,SG,TSO,GSO,GRO}
 _SOL_PACKET, _PACKET_IGNORE_OUTGOING = 263, 23  # linux/if_packet.h
-_ETH_P_ALL = 0x0003  # linux/if_ether.h
-_ETH_P_8021Q = 0x8100
+_ETH_P_ALL, _ETH_P_8021Q = 0x0003, 0x8100  # linux/if_ether.h
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 @contextlib.contextmanager
 def inside(namespace: str) -> Iterator[None]:
-    """What this thread opens here (sockets, files of /proc/sys/net) belongs to `namespace`, and stays there afterwards."""
+    """What this thread opens here (sockets, files of /proc/sys/net) belongs to `namespace`, and stays there."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:
         target = os.open(f"/var/run/netns/{namespace}", os.O_RDONLY)
@@ -68,6 +69,7 @@ def sysctl(namespace: str, values: dict[str, int]) -> None:
 
 
 def ip(namespace: str, *arguments: str) -> None:
+    """Run ip(8) on one namespace."""
     subprocess.run(["ip", "-n", namespace, *arguments], check=True)
 
 
@@ -111,15 +113,16 @@ def _bring_up(namespace: str, interface: str) -> None:
     with inside(namespace), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         for command in _OFFLOADS:
             value = ctypes.create_string_buffer(struct.pack("II", command, 0))
-            request = ctypes.create_string_buffer(struct.pack("16sP", interface.encode(), ctypes.addressof(value)))
+            address = ctypes.addressof(value)
+            request = ctypes.create_string_buffer(struct.pack("16sP", interface.encode(), address))
             if _libc.ioctl(control.fileno(), _SIOCETHTOOL, request) != 0:
                 raise OSError(ctypes.get_errno(), f"{interface}: offload {command:#x} cannot be turned off")
     ip(namespace, "link", "set", interface, "up")
 
 
 def _delete_namespaces() -> None:
-    left = {line.split()[0] for line in subprocess.check_output(["ip", "netns", "list"], text=True).splitlines() if line}
-    for name in left.intersection(NAMESPACES):
+    listing = subprocess.check_output(["ip", "netns", "list"], text=True)
+    for name in {line.split()[0] for line in listing.splitlines()}.intersection(NAMESPACES):
         subprocess.run(["ip", "netns", "delete", name], check=True)
 
 
@@ -138,35 +141,44 @@ class Impairment:
     delay_s: float = 0.01
 
 
+@dataclass(frozen=True)
 class Wire:
-    """Carries frames between client and server while it is open; with a `vlan`, over a trunk that tags them (802.1Q)."""
+    """What lies between client and server; with a `vlan`, a trunk on which every frame is tagged (802.1Q)."""
 
-    def __init__(self, impairment: Impairment = Impairment(), vlan: int | None = None) -> None:
-        if vlan is None:
-            self._relays = [_Relay(("client0", None), ("server0", None), impairment)]
-        else:
-            self._relays = [
-                _Relay(("client0", None), ("trunk0", vlan), impairment),
-                _Relay(("trunk1", vlan), ("server0", None), Impairment()),
-            ]
+    impairment: Impairment = Impairment()
+    vlan: int | None = None
 
-    def __enter__(self) -> Wire:
-        for relay in self._relays:
+    @contextlib.contextmanager
+    def carrying(self) -> Iterator[None]:
+        """Carry frames for the duration."""
+        relays = self._relays()
+        for relay in relays:
             relay.start()
-        return self
+        try:
+            yield
+        finally:
+            for relay in relays:
+                relay.stop()
 
-    def __exit__(self, *exception: object) -> None:
-        for relay in self._relays:
-            relay.stop()
+    def _relays(self) -> list[_Relay]:
+        if self.vlan is None:
+            return [_Relay(("client0", None), ("server0", None), self.impairment)]
+        return [
+            _Relay(("client0", None), ("trunk0", self.vlan), self.impairment),
+            _Relay(("trunk1", self.vlan), ("server0", None), Impairment()),
+        ]
+
+
+_Port = tuple[str, int | None]  # an interface, and the VLAN whose tag frames that leave there get
 
 
 class _Relay(threading.Thread):
-    """Takes frames of one port to the other. A port is an interface and the VLAN whose tag leaving frames get there.
+    """Takes frames of one port to the other.
 
     Arriving frames need no untagging: Linux takes the tag off before a packet socket sees the frame.
     """
 
-    def __init__(self, left: tuple[str, int | None], right: tuple[str, int | None], impairment: Impairment) -> None:
+    def __init__(self, left: _Port, right: _Port, impairment: Impairment) -> None:
         super().__init__(daemon=True)
         ports = [_packet_socket(interface) for interface, _ in (left, right)]
         self._routes = {ports[0]: (ports[1], right[1]), ports[1]: (ports[0], left[1])}
@@ -201,7 +213,8 @@ class _Relay(threading.Thread):
             return
         if (chance := chance - self._impairment.delay) < 0:
             self._sequence += 1
-            heapq.heappush(self._delayed, (time.monotonic() + self._impairment.delay_s, self._sequence, out, frame))
+            release = time.monotonic() + self._impairment.delay_s
+            heapq.heappush(self._delayed, (release, self._sequence, out, frame))
             return
         out.send(frame)
         if chance - self._impairment.duplicate < 0:
@@ -224,7 +237,7 @@ def capturing(command: Sequence[str]) -> Iterator[None]:
     assert process.stderr is not None
     log = ""
     try:
-        while not log.endswith("\n") or not ("listening on" in log or "File:" in log):
+        while "listening on" not in log and "File:" not in log:  # tcpdump's word, and dumpcap's
             line = process.stderr.readline()
             if not line:
                 raise RuntimeError(f"{command[0]} did not start: {log.strip()}")
@@ -233,6 +246,7 @@ def capturing(command: Sequence[str]) -> Iterator[None]:
     finally:
         process.send_signal(signal.SIGINT)
         log += process.communicate(timeout=10)[1]
-    dropped = [line for line in log.splitlines() if "dropped" in line]
-    if not all("0 packets dropped" in line or "0/0" in line or "/0 (" in line for line in dropped):
-        raise RuntimeError(f"{command[0]} lost packets: {'; '.join(dropped)}")
+    # "0 packets dropped by kernel"; "Packets received/dropped on interface 'client0': 63/0 (...)"
+    counts = re.findall(r"(\d+) packets dropped|received/dropped on interface '.*': \d+/(\d+)", log)
+    if not counts or any(int(tcpdump or dumpcap) for tcpdump, dumpcap in counts):
+        raise RuntimeError(f"{command[0]} lost packets: {log.strip()}")

@@ -1,0 +1,24 @@
+/* stateless_firewall.c with the arguments of the lookup in the wrong order. */
+#include "bpf_filter.h"
+#include "filter_packet.h"
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __type(key, uint32_t);
+    __type(value, uint32_t);
+    __uint(max_entries, 1000);
+} lookup_table SEC(".maps");
+
+SEC("filter")
+uint64_t helper_argument(const void *pkt, uint64_t pkt_len)
+{
+    uint64_t offset = ipv4_offset(pkt, pkt_len);
+    const struct ipv4 *ip = pkt + offset;
+    uint32_t destination;
+
+    if (offset == 0)
+        return 1;
+    destination = bpf_ntohl(ip->destination);
+    /* BLAME: helper-argument */
+    return map_lookup(&destination, &lookup_table) == NULL;
+}
