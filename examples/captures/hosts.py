@@ -30,15 +30,17 @@ def text(size: int) -> bytes:
 
 
 class Page(http.server.BaseHTTPRequestHandler):
-    """GET /N answers with N bytes, POST counts what comes."""
+    """The web site: pages of every size."""
 
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "captures", ""
 
     def do_GET(self) -> None:
+        """Answer with as many bytes as the path says."""
         self._answer(text(int(self.path.strip("/"))))
 
     def do_POST(self) -> None:
+        """Answer with the number of bytes that came."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self._answer(str(len(body)).encode())
 
@@ -107,7 +109,8 @@ def _abort_forever(listener: socket.socket) -> None:
 @contextlib.contextmanager
 def name_server() -> Iterator[None]:
     """Run dnsmasq with a zone of its own; it asks nobody else."""
-    options = ["--no-daemon", "--conf-file=/dev/null", "--no-hosts", "--no-resolv", "--pid-file=", "--user=root"]
+    options = ["--no-daemon", "--conf-file=/dev/null", "--no-hosts", "--no-resolv"]
+    options += ["--pid-file=", "--user=root"]
     zone = [
         "--local=/example.org/",
         f"--host-record=www.example.org,{SERVER_IP},{SERVER_IPV6}",
@@ -127,7 +130,7 @@ def name_server() -> Iterator[None]:
 
 
 def get(size: int, host: str = SERVER_IP, options: bytes = b"", requests: int = 1) -> None:
-    """Fetch `requests` pages over one connection, closed by the client first; `options` are IP options (RFC 791)."""
+    """Fetch `requests` pages over one connection, which the client closes; `options` are IP options (RFC 791)."""
     connection = http.client.HTTPConnection(host, HTTP)
     connection.sock = tcp_connect(host, HTTP, options)
     for _ in range(requests):
@@ -205,7 +208,7 @@ def syn(source: str, source_port: int, window: int, ttl: int, options: bytes = b
         return struct.pack("!HHIIBBHHH", *fields) + options
 
     segment = tcp(internet_checksum(addresses + struct.pack("!HH", socket.IPPROTO_TCP, length) + tcp(0)))
-    identification = random.getrandbits(16) or 1  # the kernel would replace 0; it always fills in the checksum
+    identification = random.getrandbits(16) or 1  # the kernel replaces 0; it fills in the checksum always
     fields = (0x45, 0, 20 + length, identification, 0x4000, ttl, socket.IPPROTO_TCP, 0)
     return struct.pack("!BBHHHBBH", *fields) + addresses + segment
 

@@ -3,9 +3,9 @@
 
     sudo python3 make_captures.py [NAME...]
 
-Needs Linux, root, iproute2, tcpdump, dumpcap (for the pcapng) and dnsmasq (for DNS answers). Every address lies
-inside the namespaces that network.py makes, and every amount of traffic is a constant here. Only what a host's
-stack would not send by itself is built from bytes: the SYN flood, and SYNs that look like another system's.
+Needs Linux, root, iproute2, tcpdump, dumpcap (for the pcapng) and dnsmasq (for DNS answers). Every address lies in
+the namespaces that network.py makes, and every amount of traffic is a constant here. Only what a host's stack
+would not send by itself is built from bytes: the SYN flood, and SYNs that look like another system's.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def fragments() -> None:
 
 
 def p0f() -> None:
-    """Stacks with an initial TTL of 64 and of 128, with a window of 8192 and others; then SYNs like Windows 7's."""
+    """Stacks with an initial TTL of 64 and 128, a window of 8192 and others; then SYNs like those of Windows 7."""
     get(1000)
     sysctl(CLIENT, {"ipv4/ip_default_ttl": 128, "ipv4/tcp_timestamps": 0})
     get(1000)

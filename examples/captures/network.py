@@ -1,4 +1,4 @@
-"""A client and a server on one wire, in network namespaces of their own, so that real TCP/IP stacks can be captured.
+"""A client and a server on one wire, in network namespaces: real TCP/IP stacks that can be captured.
 
     pybpf-client                   pybpf-wire                       pybpf-server
     eth0 ───────── client0 ── relay ─────────────── server0 ─────────── eth0            Wire()
@@ -32,7 +32,7 @@ CLIENT, WIRE, SERVER = NAMESPACES = ("pybpf-client", "pybpf-wire", "pybpf-server
 CLIENT_IP, SERVER_IP = "10.0.0.2", "10.0.0.1"
 CLIENT_IPV6, SERVER_IPV6 = "fd00::2", "fd00::1"
 CLIENT_MAC, SERVER_MAC = "02:00:00:00:00:02", "02:00:00:00:00:01"
-SPOOFED_NETWORK = "10.0.0.128/25"  # nobody's addresses: the server's answers to them go to the client's MAC address
+SPOOFED_NETWORK = "10.0.0.128/25"  # nobody's addresses: answers to them go to the client's MAC address
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _SIOCETHTOOL = 0x8946  # linux/sockios.h
@@ -69,7 +69,7 @@ def sysctl(namespace: str, values: dict[str, int]) -> None:
 
 
 def ip(namespace: str, *arguments: str) -> None:
-    """Run ip(8) on one namespace."""
+    """Configure a namespace by iproute2."""
     subprocess.run(["ip", "-n", namespace, *arguments], check=True)
 
 
