@@ -1,4 +1,4 @@
-"""The addresses that a program sees, and the regions behind them.
+"""The addresses that a program sees.
 
 pybpf's machine has an address space of its own, the same in every engine and on every run: the upper bits of an address
 say which region it belongs to, the lower 40 where in the region it is. No address of the host is ever in a register, so a
@@ -9,13 +9,13 @@ subtracting a constant that LLVM folds away.
                             1        stack; r10 of the first frame is STACK_TOP
                             2        packet; PACKET is its first byte as it arrives, headroom lies below
                             3        context
+                            4        code: what a function's address is; nothing is readable there
                             16 + i   the block of map i; offset 0 is the map itself, its values lie behind
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 TAG_SHIFT: Final = 40
 
@@ -28,6 +28,7 @@ STACK: Final = 1 << TAG_SHIFT
 STACK_TOP: Final = STACK + MAX_FRAMES * STACK_SIZE
 PACKET: Final = (2 << TAG_SHIFT) + (1 << 20)
 CONTEXT: Final = 3 << TAG_SHIFT
+CODE: Final = 4 << TAG_SHIFT
 FIRST_MAP: Final = 16
 
 
@@ -36,52 +37,12 @@ def map_address(index: int) -> int:
     return (FIRST_MAP + index) << TAG_SHIFT
 
 
+def function_address(pc: int) -> int:
+    """The address of the function that begins at slot `pc`: what a wide load of a function leaves in a register."""
+    return CODE + 8 * pc
+
+
 def map_index(address: int) -> int | None:
     """Which map's block an address lies in, None where it lies in none."""
     tag = address >> TAG_SHIFT
     return tag - FIRST_MAP if tag >= FIRST_MAP else None
-
-
-class Region(Protocol):
-    """A range of addresses. `name` is the word that a trap uses for it."""
-
-    name: str
-    base: int
-    size: int
-    writable: bool
-
-    def load(self, offset: int, size: int) -> int:
-        """The little-endian number of `size` bytes at `offset` from `base`; the caller has checked both."""
-
-    def store(self, offset: int, size: int, value: int) -> None:
-        """Write the lower `size` bytes of `value`."""
-
-    def view(self, offset: int, size: int) -> memoryview | None:
-        """The bytes themselves, writable if the region is; None where a region has no bytes (a context)."""
-
-
-@dataclass(slots=True)
-class Buffer:
-    """A region over bytes that somebody else owns: a stack, a packet, a map's block."""
-
-    name: str
-    base: int
-    memory: memoryview
-    writable: bool = True
-
-    @property
-    def size(self) -> int:
-        """Bytes in the region."""
-        return len(self.memory)
-
-    def load(self, offset: int, size: int) -> int:
-        """See `Region`."""
-        return int.from_bytes(self.memory[offset : offset + size], "little")
-
-    def store(self, offset: int, size: int, value: int) -> None:
-        """See `Region`."""
-        self.memory[offset : offset + size] = (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
-
-    def view(self, offset: int, size: int) -> memoryview:
-        """See `Region`."""
-        return self.memory[offset : offset + size]

@@ -1,0 +1,214 @@
+"""The memory of one run, region by region, with every access checked.
+
+A region turns an address into bytes, or says why there are none: `Fault` names the region, the offset and the size. The
+addresses themselves are `pybpf.memory`'s. This is how the interpreter sees memory; native code has its own checks.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from pybpf.memory import CONTEXT, PACKET, STACK_SIZE, STACK_TOP, map_address
+from pybpf.program import MapSpec
+from pybpf.program_types import Context, Field, FieldKind
+
+Bytes = bytes | bytearray | memoryview
+
+_CODES: Final = {1: "<B", 2: "<H", 4: "<I", 8: "<Q"}
+_UNPACK: Final[dict[int, Callable[[Bytes, int], tuple[Any, ...]]]] = {
+    size: struct.Struct(code).unpack_from for size, code in _CODES.items()
+}
+_PACK: Final[dict[int, Callable[[Bytes, int, int], None]]] = {
+    size: struct.Struct(code).pack_into for size, code in _CODES.items()
+}
+
+
+class Fault(Exception):
+    """Something that the machine refuses to do. The interpreter, which knows the pc, raises it as `Trap`."""
+
+    def __init__(self, message: str, address: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.address = address
+
+
+class Region:
+    """A range of addresses. A subclass says which bytes an address stands for; here nothing is anywhere."""
+
+    def find(self, address: int, size: int, write: bool) -> tuple[Bytes, int]:
+        """The buffer that holds `size` bytes from `address`, and where in it they begin. Raises `Fault`."""
+        where = "null" if address == 0 else f"null+{address}" if address < 4096 else f"{address:#x}"
+        raise fault(where, address, size, write, "nothing is there")
+
+    def load(self, address: int, size: int) -> int:
+        """The little-endian number of 1, 2, 4 or 8 bytes at `address`."""
+        buffer, at = self.find(address, size, False)
+        return _UNPACK[size](buffer, at)[0]
+
+    def store(self, address: int, size: int, value: int) -> None:
+        """Write the lower `size` bytes of `value`."""
+        buffer, at = self.find(address, size, True)
+        _PACK[size](buffer, at, value & ((1 << 8 * size) - 1))
+
+
+NOWHERE: Final = Region()
+
+
+def fault(where: str, address: int, size: int, write: bool, reason: str) -> Fault:
+    """The one wording of a refused access: what, how much, where, why."""
+    amount = "1 byte" if size == 1 else f"{size} bytes"
+    return Fault(f"{'store' if write else 'load'} of {amount} at {where}: {reason}", address)
+
+
+class Packet(Region):
+    """The packet: `buffer` is what arrived, from `memory.PACKET` on."""
+
+    def __init__(self, buffer: Bytes, writable: bool) -> None:
+        self.buffer = buffer
+        self.size = len(buffer)
+        self.writable = writable
+
+    def find(self, address: int, size: int, write: bool) -> tuple[Bytes, int]:
+        """See `Region.find`."""
+        offset = address - PACKET
+        if offset < 0 or offset + size > self.size:
+            reason = f"outside the packet of {self.size} bytes"
+            raise fault(f"packet{offset:+d}", address, size, write, reason)
+        if write and not self.writable:
+            reason = "forbidden write to packet, which is read-only for this program type"
+            raise fault(f"packet{offset:+d}", address, size, write, reason)
+        return self.buffer, offset
+
+
+class Frame:
+    """The stack of one function call, and what to restore when it returns.
+
+    `written` says of each byte of `memory` whether it has been stored to; it is kept where the stack is tracked.
+    """
+
+    __slots__ = ("memory", "return_pc", "saved", "written")
+
+    def __init__(self, return_pc: int, saved: list[int | None]) -> None:
+        self.memory = bytearray(STACK_SIZE)
+        self.written = bytearray(STACK_SIZE)
+        self.return_pc = return_pc
+        self.saved = saved
+
+
+class Stack(Region):
+    """The frames of the calls under way, the entry's first. An access lies within one frame.
+
+    A frame is new with each call: its bytes are zero, and if `tracked` they cannot be read before they are written.
+    """
+
+    def __init__(self, tracked: bool) -> None:
+        self.frames: list[Frame] = []
+        self.tracked = tracked
+
+    @property
+    def top(self) -> int:
+        """The address behind the current frame: r10."""
+        return STACK_TOP - (len(self.frames) - 1) * STACK_SIZE
+
+    def find(self, address: int, size: int, write: bool) -> tuple[Bytes, int]:
+        """See `Region.find`."""
+        depth, below = divmod(STACK_TOP - 1 - address, STACK_SIZE)
+        at = STACK_SIZE - 1 - below
+        if not 0 <= depth < len(self.frames) or at + size > STACK_SIZE:
+            where = f"r10{address - self.top:+d}"
+            raise fault(where, address, size, write, f"outside the stack frame of {STACK_SIZE} bytes")
+        frame = self.frames[depth]
+        if self.tracked:
+            self._track(frame, at, address, size, write)
+        return frame.memory, at
+
+    def _track(self, frame: Frame, at: int, address: int, size: int, write: bool) -> None:
+        if write:
+            frame.written[at : at + size] = b"\1" * size
+            return
+        missing = frame.written.find(0, at, at + size)
+        if missing >= 0:
+            first = address + missing - at - self.top
+            reason = f"uninitialised stack, the byte at r10{first:+d} was never written"
+            raise fault(f"r10{address - self.top:+d}", address, size, write, reason)
+
+
+class MapBlock(Protocol):
+    """What a region needs of a map. Offsets count from the start of the map's block."""
+
+    @property
+    def spec(self) -> MapSpec:
+        """The map's definition."""
+
+    @property
+    def memory(self) -> memoryview:
+        """The whole block, writable."""
+
+    def contains(self, offset: int, size: int) -> bool:
+        """Whether the bytes lie within one value."""
+
+
+class MapValues(Region):
+    """The values of one map; its header, tags and keys are out of reach."""
+
+    def __init__(self, number: int, map: MapBlock) -> None:
+        self.map = map
+        self.base = map_address(number)
+        self.memory = map.memory
+        self.read_only = map.spec.read_only
+
+    def find(self, address: int, size: int, write: bool) -> tuple[Bytes, int]:
+        """See `Region.find`."""
+        offset = address - self.base
+        if not self.map.contains(offset, size):
+            raise fault(self._where(offset), address, size, write, "not within one value of the map")
+        if write and self.read_only:
+            raise fault(self._where(offset), address, size, write, "the map is read-only for programs")
+        return self.memory, offset
+
+    def _where(self, offset: int) -> str:
+        return f"map {self.map.spec.name!r}{offset:+d}"
+
+
+class ContextFields(Region):
+    """The context, field by field: scalars come from `buffer`, pointer fields are computed."""
+
+    def __init__(self, context: Context, buffer: Bytes, packet_size: int) -> None:
+        self.context = context
+        self.buffer = buffer
+        self.pointers = {
+            FieldKind.PACKET: PACKET,
+            FieldKind.PACKET_END: PACKET + packet_size,
+            FieldKind.PACKET_META: PACKET,
+        }
+
+    def load(self, address: int, size: int) -> int:
+        """A scalar, or the address that a pointer field stands for: 64 bits, however narrow the field is."""
+        field = self._field(address, size, False)
+        if field.kind is FieldKind.SCALAR:
+            return _UNPACK[size](self.buffer, address - CONTEXT)[0]
+        return self.pointers[field.kind]
+
+    def store(self, address: int, size: int, value: int) -> None:
+        """Write a writable field."""
+        field = self._field(address, size, True)
+        if not field.writable or field.kind is not FieldKind.SCALAR:
+            raise fault(self._where(address), address, size, True, f"field {field.name!r} is read-only")
+        _PACK[size](self.buffer, address - CONTEXT, value & ((1 << 8 * size) - 1))
+
+    def find(self, address: int, size: int, write: bool) -> tuple[Bytes, int]:
+        """Nothing but loads and stores of fields: a context has no bytes."""
+        reason = "a context is accessed by its fields, never as bytes"
+        raise fault(self._where(address), address, size, write, reason)
+
+    def _field(self, address: int, size: int, write: bool) -> Field:
+        field = self.context.field_at(address - CONTEXT, size)
+        if field is None:
+            reason = f"no field of {self.context.name} lies there"
+            raise fault(self._where(address), address, size, write, reason)
+        return field
+
+    def _where(self, address: int) -> str:
+        return f"context{address - CONTEXT:+d}"
