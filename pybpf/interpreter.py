@@ -15,13 +15,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from pybpf import helpers, program_types
 from pybpf.errors import ArgumentError, BudgetExceeded, Trap
 from pybpf.helpers import Helper, Ret
 from pybpf.instruction import Instruction
 from pybpf.isa import MAX_REGISTER, Kind, Operand
+from pybpf.maps import BpfMap, create
 from pybpf.memory import (
     CODE,
     CONTEXT,
@@ -42,7 +43,6 @@ from pybpf.regions import (
     ContextFields,
     Fault,
     Frame,
-    MapBlock,
     MapValues,
     Packet,
     Region,
@@ -58,10 +58,6 @@ CLOCKS: Final[dict[str, Clock]] = {"monotonic": time.monotonic_ns, "realtime": t
 
 HALT: Final = 1 << 64
 """The pc after the last instruction of a run: no jump can reach it."""
-
-
-class Map(helpers.Map, MapBlock, Protocol):
-    """What the interpreter needs of a map: what helper bodies call, and the memory behind its values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +86,7 @@ class Interpreter:
         self,
         program: Program,
         type: str | ProgramType | None = None,
-        maps: Sequence[Map] | None = None,
+        maps: Sequence[BpfMap] | None = None,
         *,
         clock: Clock | None = None,
         budget: int | None = None,
@@ -101,7 +97,7 @@ class Interpreter:
             raise ArgumentError(f"program {program.name!r} has no type: name one")
         self.program = program
         self.type = program_types.get(chosen)
-        self.maps: tuple[Map, ...] = tuple(_make_maps(program) if maps is None else maps)
+        self.maps = tuple(map(create, program.maps) if maps is None else maps)
         if len(self.maps) != len(program.maps):
             raise ArgumentError(
                 f"program {program.name!r} has {len(program.maps)} maps, {len(self.maps)} are given"
@@ -210,7 +206,8 @@ class Interpreter:
                 return map_address(self.program.map_number(reference.name))
             case RefKind.VALUE:
                 number = self.program.map_number(reference.name)
-                value = self.maps[number].lookup(bytes(self.maps[number].key_size))
+                operations = self.maps[number].operations
+                value = operations.lookup(bytes(operations.key_size))
                 if value is None:
                     return f"map {reference.name!r} has no value at key 0"
                 return map_address(number) + value + reference.offset
@@ -321,7 +318,7 @@ class Execution:
         maps = self._interpreter.maps
         if number is None or number >= len(maps) or address != map_address(number):
             raise Fault(f"helper argument {address:#x} is not a map", address)
-        return maps[number], address
+        return maps[number].operations, address
 
     def now(self) -> int:
         """See `helpers.Machine`."""
@@ -364,12 +361,6 @@ def clock_of(type_: ProgramType) -> Clock:
         known = ", ".join(CLOCKS)
         raise ArgumentError(f"program type {type_.name!r}: unknown clock {type_.clock!r}: known are {known}")
     return CLOCKS[type_.clock]
-
-
-def _make_maps(program: Program) -> list[Map]:
-    from pybpf import maps
-
-    return [maps.create(spec) for spec in program.maps]
 
 
 def _uninitialised(register: int) -> Fault:

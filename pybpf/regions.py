@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
+from pybpf.maps import BpfMap
 from pybpf.memory import CONTEXT, PACKET, STACK_SIZE, STACK_TOP, map_address
-from pybpf.program import MapSpec
 from pybpf.program_types import Context, Field, FieldKind
 
 Bytes = bytes | bytearray | memoryview
 
 _CODES: Final = {1: "<B", 2: "<H", 4: "<I", 8: "<Q"}
-_UNPACK: Final[dict[int, Callable[[Bytes, int], tuple[Any, ...]]]] = {
+_UNPACK: Final[dict[int, Callable[[Bytes, int], tuple[int]]]] = {
     size: struct.Struct(code).unpack_from for size, code in _CODES.items()
 }
 _PACK: Final[dict[int, Callable[[Bytes, int, int], None]]] = {
@@ -135,25 +135,10 @@ class Stack(Region):
             raise fault(f"r10{address - self.top:+d}", address, size, write, reason)
 
 
-class MapBlock(Protocol):
-    """What a region needs of a map. Offsets count from the start of the map's block."""
-
-    @property
-    def spec(self) -> MapSpec:
-        """The map's definition."""
-
-    @property
-    def memory(self) -> memoryview:
-        """The whole block, writable."""
-
-    def contains(self, offset: int, size: int) -> bool:
-        """Whether the bytes lie within one value."""
-
-
 class MapValues(Region):
     """The values of one map; its header, tags and keys are out of reach."""
 
-    def __init__(self, number: int, map: MapBlock) -> None:
+    def __init__(self, number: int, map: BpfMap) -> None:
         self.map = map
         self.base = map_address(number)
         self.memory = map.memory
@@ -169,7 +154,7 @@ class MapValues(Region):
         return self.memory, offset
 
     def _where(self, offset: int) -> str:
-        return f"map {self.map.spec.name!r}{offset:+d}"
+        return f"map {self.map.name!r}{offset:+d}"
 
 
 class ContextFields(Region):

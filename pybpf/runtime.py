@@ -1,0 +1,266 @@
+"""Running verified programs: maps are made, helpers are bound, an engine is chosen.
+
+Two engines give the same results. ``jit`` compiles to native code. ``interpreter`` checks every access a second time and
+counts instructions (`pybpf.interpreter`, which also runs programs that were not verified and traces them).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
+
+from pybpf.errors import ArgumentError
+from pybpf.interpreter import Clock, Interpreter
+from pybpf.maps import BpfMap, create
+from pybpf.program import MapSpec, Program
+from pybpf.program_types import FieldKind, ProgramType
+from pybpf.regions import Bytes
+from pybpf.verifier.facts import VerifiedProgram
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pybpf.jit import NativeInstance
+    from pybpf.packets import PacketBatch
+
+EngineName = Literal["jit", "interpreter"]
+
+
+class Result(NamedTuple):
+    """One run: `value` is r0 as an unsigned 64-bit number, `packet` what the program left of its packet, and `verdict`
+    the name that the program type gives the value (``match``, ``DROP``, ...).
+    """
+
+    value: int
+    packet: bytes
+    verdict: str
+
+
+def instantiate(
+    verified: VerifiedProgram,
+    *,
+    engine: EngineName = "jit",
+    maps: Mapping[str, BpfMap] | None = None,
+    clock: Clock | None = None,
+    seed: int | None = None,
+    budget: int | None = None,
+) -> Instance:
+    """Make a verified program ready to run. One `VerifiedProgram` makes any number of instances.
+
+    `maps` are maps to use, by the program's names, so that instances can share them; the others are made anew. `clock`
+    gives the time in nanoseconds where the program asks for it, and defaults to the clock of the program type. `seed`
+    fixes the hashes of the maps made here, so that runs repeat; left out, each map has a secret one. `budget` bounds the
+    instructions of one run in the interpreter; native code runs as long as was proved. Raises `ArgumentError` where an
+    argument does not fit the program, `MapError` for a map that cannot be made.
+
+    >>> program = Program.from_bytes(bytes.fromhex("bf200000 00000000 95000000 00000000"))  # r0 = r2; exit
+    >>> instance = instantiate(VerifiedProgram(program, FILTER, Facts()), engine="interpreter")
+    >>> instance.run(b"x")
+    Result(value=1, packet=b'x', verdict='match')
+    """
+    if not isinstance(verified, VerifiedProgram):
+        raise ArgumentError(
+            f"{type(verified).__name__} is no verified program: pass it to pybpf.verify first"
+        )
+    program = verified.program
+    instance_maps = _instance_maps(program, maps or {}, seed)
+    return Instance(verified, instance_maps, _engine(engine, verified, instance_maps, clock, budget))
+
+
+class Instance:
+    """A program with its maps, ready to run; `instantiate` makes it.
+
+    Any number of threads may run an instance at once: each run has registers, a stack and a context of its own, and map
+    operations are atomic. What two runs do to the same value without atomic instructions may be interleaved, as in Linux.
+    """
+
+    def __init__(self, verified: VerifiedProgram, maps: Sequence[BpfMap], engine: Engine) -> None:
+        self._engine = engine
+        self._verified = verified
+        names = (spec.name for spec in verified.program.maps)
+        self._maps = MappingProxyType(dict(zip(names, maps, strict=True)))
+
+    @property
+    def verified(self) -> VerifiedProgram:
+        """What the instance was made of."""
+        return self._verified
+
+    @property
+    def maps(self) -> Mapping[str, BpfMap]:
+        """The maps by name, in the order of `Program.maps`."""
+        return self._maps
+
+    @property
+    def executed(self) -> int | None:
+        """Instructions executed by all runs so far; None for native code, which does not count."""
+        return self._engine.executed
+
+    def run(self, packet: Bytes, context: Mapping[str, int] | Bytes | None = None) -> Result:
+        """Run the program over one packet, which is left as it is: what the program writes is in the result.
+
+        `context` gives the scalar fields of the program type's context by name, or all its bytes (a writable buffer
+        receives what the program writes); left out, they are zero. Raises `ArgumentError` for a packet shorter than the
+        program type promises or a context that does not fit, `Trap` and `BudgetExceeded`.
+        """
+        type_ = self._verified.type
+        if len(packet) < type_.minimum_length:
+            raise _too_short(type_, len(packet))
+        value, left = self._engine.run(packet, context if context is None else _context_bytes(type_, context))
+        return Result(value, left, type_.verdict(value))
+
+    def run_many(self, packets: Iterable[Bytes]) -> Iterator[Result]:
+        """Run the program over packets one after the other, as results are asked for. Raises what `run` raises."""
+        return map(self.run, packets)
+
+    def run_batch(
+        self, batch: PacketBatch | Sequence[bytes], out: NDArray[np.uint64] | None = None
+    ) -> NDArray[np.uint64]:
+        """Run the program over packets in one call: r0 of each, uint64[n], written to `out` if it is given.
+
+        The batch is left as it is: what a program writes into packets is lost (`run_many` returns it). Contexts are zero.
+        Raises `Trap` at the first packet that stops, `ArgumentError` where `out` is no writable uint64[n] or a packet is
+        shorter than the program type promises.
+        """
+        import numpy as np
+
+        from pybpf.packets import PacketBatch
+
+        if not isinstance(batch, PacketBatch):
+            batch = PacketBatch.from_packets(batch)
+        type_, count = self._verified.type, len(batch)
+        if type_.minimum_length and count and batch.lengths.min() < type_.minimum_length:
+            raise _too_short(type_, int(batch.lengths.min()))
+        if out is None:
+            out = np.empty(count, np.uint64)
+        elif (
+            out.dtype != np.uint64 or out.shape != (count,) or not (out.flags.carray and out.flags.writeable)
+        ):
+            raise ArgumentError(f"out must be a writable, contiguous uint64[{count}]")
+        self._engine.run_batch(batch, out)
+        return out
+
+    def __repr__(self) -> str:
+        maps = ", ".join(self._maps) or "none"
+        return f"<Instance of {self._verified.program.name!r}: type {self._verified.type.name}, maps {maps}>"
+
+
+class Engine(Protocol):
+    """What an instance needs of an engine. `executed` counts instructions, None where nobody counts."""
+
+    @property
+    def executed(self) -> int | None:
+        """See `Instance.executed`."""
+
+    def run(self, packet: Bytes, context: Bytes | None) -> tuple[int, bytes]:
+        """r0, and the packet afterwards; the caller's packet is left as it is."""
+
+    def run_batch(self, batch: PacketBatch, out: NDArray[np.uint64]) -> None:
+        """r0 of each packet."""
+
+
+class _Checked:
+    """The interpreter as an engine."""
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        self._interpreter = interpreter
+        self._counting = threading.Lock()
+        self.executed = 0
+
+    def run(self, packet: Bytes, context: Bytes | None) -> tuple[int, bytes]:
+        outcome = self._interpreter.run(packet, context)
+        with self._counting:
+            self.executed += outcome.executed
+        return outcome.value, outcome.packet
+
+    def run_batch(self, batch: PacketBatch, out: NDArray[np.uint64]) -> None:
+        for i, packet in enumerate(batch):
+            out[i], _ = self.run(packet, None)
+
+
+class _Native:
+    """Native code as an engine."""
+
+    executed: Final = None
+
+    def __init__(self, native: NativeInstance, packet_writable: bool) -> None:
+        self._native = native
+        self._packet_writable = packet_writable
+
+    def run(self, packet: Bytes, context: Bytes | None) -> tuple[int, bytes]:
+        if not self._packet_writable:
+            return self._native.run(packet, len(packet)), bytes(packet)
+        buffer = bytearray(packet)
+        return self._native.run(buffer, len(buffer)), bytes(buffer)
+
+    def run_batch(self, batch: PacketBatch, out: NDArray[np.uint64]) -> None:
+        self._native.run_batch(batch, out)
+
+
+def _engine(
+    name: str, verified: VerifiedProgram, maps: Sequence[BpfMap], clock: Clock | None, budget: int | None
+) -> Engine:
+    match name:
+        case "interpreter":
+            return _Checked(Interpreter(verified.program, verified.type, maps, clock=clock, budget=budget))
+        case "jit":
+            if budget is not None:
+                raise ArgumentError("native code counts no instructions: a budget needs engine='interpreter'")
+            from pybpf import jit
+
+            return _Native(jit.compile(verified).bind(maps, clock), verified.type.packet_writable)
+        case _:
+            raise ArgumentError(f"unknown engine {name!r}: known are jit, interpreter")
+
+
+# What must be equal for a map to stand in for another: what was proved of the program depends on it.
+_SHAPE: Final = ("type", "key_size", "value_size", "max_entries", "read_only")
+
+
+def _instance_maps(program: Program, given: Mapping[str, BpfMap], seed: int | None) -> tuple[BpfMap, ...]:
+    for name in given:
+        program.map_number(name)
+    return tuple(
+        _same_shape(spec, given[spec.name]) if spec.name in given else create(spec, seed=seed)
+        for spec in program.maps
+    )
+
+
+def _same_shape(spec: MapSpec, map: BpfMap) -> BpfMap:
+    for attribute in _SHAPE:
+        ours, theirs = getattr(spec, attribute), getattr(map.spec, attribute)
+        if ours != theirs:
+            raise ArgumentError(
+                f"map {spec.name!r}: the program needs {attribute} {ours}, the map has {theirs}"
+            )
+    return map
+
+
+def _too_short(type_: ProgramType, length: int) -> ArgumentError:
+    promised = type_.minimum_length
+    return ArgumentError(
+        f"packet of {length} bytes: program type {type_.name!r} promises at least {promised}"
+    )
+
+
+def _context_bytes(type_: ProgramType, given: Mapping[str, int] | Bytes) -> Bytes:
+    """The bytes of a context, from its scalar fields by name. Bytes are checked for their number and passed on."""
+    layout = type_.context
+    if layout is None:
+        raise ArgumentError(f"program type {type_.name!r} has no context")
+    if not isinstance(given, Mapping):
+        if len(given) != layout.size:
+            raise ArgumentError(f"a {layout.name} has {layout.size} bytes, not {len(given)}")
+        return given
+    buffer = bytearray(layout.size)
+    scalars = {field.name: field for field in layout.fields if field.kind is FieldKind.SCALAR}
+    for name, value in given.items():
+        field = scalars.get(name)
+        if field is None:
+            raise ArgumentError(f"{layout.name} has no scalar field {name!r}: it has {', '.join(scalars)}")
+        if not 0 <= value < 1 << 8 * field.size:
+            raise ArgumentError(f"{layout.name}.{name}: {value} does not fit into {field.size} bytes")
+        buffer[field.offset : field.offset + field.size] = value.to_bytes(field.size, "little")
+    return buffer
