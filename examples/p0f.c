@@ -34,5 +34,6 @@ uint64_t p0f(const void *pkt, uint64_t pkt_len)
         return 0;
     if (tcp->window != bpf_htons(WINDOW))
         return 0;
-    return bpf_ntohs(ip->total_length) == sizeof(*ip) + tcp_header_size(tcp);
+    return tcp_header_size(tcp) >= sizeof(*tcp) &&
+           bpf_ntohs(ip->total_length) == sizeof(*ip) + tcp_header_size(tcp);
 }

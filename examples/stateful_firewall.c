@@ -2,7 +2,7 @@
  *
  * Returns 1 (let through) for every packet of a connection that is being opened, established or being closed,
  * and 0 for every other packet: what was not opened by a SYN, illegal flags, anything but TCP over IPv4,
- * fragments after the first, and a packet that claims to come from where it goes. Up to two VLAN tags and
+ * fragments after the first, and a segment that claims to come from where it goes. Up to two VLAN tags and
  * all IP options are skipped. Sequence numbers are not checked.
  *
  * Map sessions, a hash:
@@ -99,8 +99,6 @@ uint64_t stateful_firewall(const void *pkt, uint64_t pkt_len)
         return 0;
     flags = segment.tcp->flags;
     sender = flow_of(&segment, &flow);
-    if (flow.address[0] == flow.address[1] && flow.port[0] == flow.port[1])
-        return 0;
 
     session = map_lookup(&sessions, &flow);
     if ((flags & (TCP_SYN | TCP_ACK | TCP_FIN | TCP_RST)) == TCP_SYN &&

@@ -8,13 +8,13 @@
 #include "bpf_xdp.h"
 #include "xdp_cursor.h"
 
-/* The time to live is the high byte of a 16-bit word of the header. HC' = ~(~HC + ~m + m'), and m' = m - 0x0100
- * makes that one's complement sum HC + 0x0100 (RFC 1624, equation 3, and RFC 1141). */
+/* The time to live is the high byte of a 16-bit word m of the header, so that m' = m - 0x0100, and RFC 1624
+ * (equation 3) gives HC' = ~(~HC + ~m + m') = ~(~HC + 0xfeff), sums in one's complement. */
 INLINE void age_ipv4(struct ipv4 *ip)
 {
-    uint32_t sum = bpf_ntohs(ip->checksum) + 0x0100;
+    uint32_t sum = (uint16_t)~bpf_ntohs(ip->checksum) + 0xfeff;
 
-    ip->checksum = bpf_htons((uint16_t)(sum + (sum >> 16)));
+    ip->checksum = bpf_htons((uint16_t)~(sum + (sum >> 16)));
     ip->ttl--;
 }
 

@@ -42,8 +42,9 @@ struct segment {
     uint32_t payload;    /* bytes of data, by the lengths that the headers state */
 };
 
-/* Fills in *segment and returns 1; returns 0 for anything but a TCP segment: other protocols, fragments
- * after the first (which hold no TCP header), headers that contradict one another. */
+/* Fills in *segment and returns 1; returns 0 for anything but a TCP segment of a connection: other protocols,
+ * fragments after the first (which hold no TCP header), headers that contradict one another, and segments that claim
+ * to come from where they go. */
 INLINE int find_segment(const void *pkt, uint64_t pkt_len, struct segment *segment)
 {
     uint64_t offset = ipv4_offset(pkt, pkt_len);
@@ -59,6 +60,8 @@ INLINE int find_segment(const void *pkt, uint64_t pkt_len, struct segment *segme
     tcp = pkt + offset;
     headers = ipv4_header_size(ip) + tcp_header_size(tcp);
     if (tcp_header_size(tcp) < sizeof(struct tcp) || bpf_ntohs(ip->total_length) < headers)
+        return 0;
+    if (ip->source == ip->destination && tcp->source == tcp->destination)
         return 0;
     segment->ip = ip;
     segment->tcp = tcp;
