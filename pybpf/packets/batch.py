@@ -117,13 +117,13 @@ class PacketBatch:
 
     @overload
     def __getitem__(
-        self, index: slice | Sequence[int] | NDArray[np.bool_] | NDArray[np.integer[Any]]
+        self, index: slice | list[int] | NDArray[np.bool_] | NDArray[np.integer[Any]]
     ) -> PacketBatch: ...
 
     def __getitem__(self, index: Any) -> bytes | PacketBatch:
         """A packet's bytes; or, for a slice, a mask or an array of numbers, a batch that shares the buffer."""
         if not isinstance(index, slice):
-            if not isinstance(index, np.ndarray | Sequence):
+            if not isinstance(index, np.ndarray | list):
                 i = operator.index(index)
                 start = int(self.offsets[i])
                 return self.data[start : start + int(self.lengths[i])].tobytes()

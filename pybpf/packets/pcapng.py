@@ -69,15 +69,12 @@ class _Interface:
 
     def nanoseconds(self, ticks: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Ticks of the range as nanoseconds since 1970, rounded down."""
-        factor, rest = divmod(10**9, self.ticks_per_second)
-        if rest:
-            per_second, offset_ns = self.ticks_per_second, self.time_offset_ns
-            return np.array(
-                [tick * 10**9 // per_second + offset_ns for tick in ticks.tolist()], dtype=np.uint64
-            )
-        return ticks * np.uint64(factor) + np.uint64(
-            self.time_offset_ns % (1 << 64)
-        )  # wraps around as it should
+        offset, per_second = self.time_offset_ns, self.ticks_per_second
+        factor, rest = divmod(10**9, per_second)
+        if rest == 0:  # sums wrap around to the right result, a negative offset included
+            return ticks * np.uint64(factor) + np.uint64(offset % (1 << 64))
+        exact = [tick * 10**9 // per_second + offset for tick in ticks.tolist()]
+        return np.array(exact, dtype=np.uint64)
 
 
 @dataclass
@@ -110,9 +107,8 @@ def read(source: Source) -> tuple[PacketBatch, CaptureError | None]:
     offsets, lengths, original_lengths, timestamps, link_types = columns
     used = np.unique(link_types).tolist()
     if len(used) > 1:
-        raise source.error(
-            f"packets of several link types ({', '.join(map(str, used))}): filter by interface first"
-        )
+        listed = ", ".join(map(str, used))
+        raise source.error(f"packets of several link types ({listed}): filter by interface first")
     described = [interface.link_type for section in sections for interface in section.interfaces]
     link_type = [*used, *described, LINKTYPE_ETHERNET][0]
     batch = PacketBatch(source.data, offsets, lengths, original_lengths, timestamps, link_type)
@@ -147,11 +143,9 @@ def _walk(source: Source) -> tuple[list[_Section], int]:
         elif kind == _INTERFACE:
             section.interfaces.append(_interface(source, section.byte_order, packets, position, length))
         elif kind == _SECTION:
-            version = struct.unpack_from(section.byte_order + "12xHH", data, position)
-            if version not in _VERSIONS:
-                raise source.error(
-                    f"pcapng version {version[0]}.{version[1]} is not known", packets, position
-                )
+            major, minor = struct.unpack_from(section.byte_order + "12xHH", data, position)
+            if (major, minor) not in _VERSIONS:
+                raise source.error(f"pcapng version {major}.{minor} is not known", packets, position)
             sections.append(section)
         position += length
     if not sections:
@@ -193,36 +187,41 @@ def _columns(source: Source, section: _Section) -> _Columns:
     def word(offset: int, simple_offset: int = 0) -> NDArray[np.int64]:
         return words[blocks + np.where(simple, simple_offset, offset)].astype(np.int64)
 
-    def refuse(bad: NDArray[np.bool_], reason: Callable[[int], str]) -> None:
-        if bad.any():
-            i = int(bad.argmax())
-            raise source.error(reason(i), section.before + i, section.blocks[i])
+    def refuse(packets: NDArray[np.int64], reason: Callable[[int], str]) -> None:
+        if len(packets):
+            first = int(packets[0])
+            raise source.error(reason(first), section.before + first, section.blocks[first])
 
     interface = np.where(simple, 0, word(8))
     interface = np.where(old, interface & 0xFFFF if section.byte_order == "<" else interface >> 16, interface)
-    refuse(
-        interface >= len(section.interfaces),
-        lambda i: f"interface {interface[i]} of a section that describes {len(section.interfaces)}",
-    )
-    snap_lengths = np.array([i.snap_length or MAX_CAPTURED for i in section.interfaces], dtype=np.int64)
-    longest = np.minimum(snap_lengths, MAX_CAPTURED)[interface]
+    known = len(section.interfaces)
+    unknown = np.flatnonzero(interface >= known)
+    refuse(unknown, lambda i: f"interface {interface[i]} of a section that describes {known}")
+    links = np.array([description.link_type for description in section.interfaces], dtype=np.int64)
+
+    snap_lengths = [description.snap_length or MAX_CAPTURED for description in section.interfaces]
+    longest = np.minimum(np.array(snap_lengths, dtype=np.int64), MAX_CAPTURED)[interface]
     original = word(24, simple_offset=8)
     captured = np.where(simple, np.minimum(original, longest), word(20))
     room = word(4, simple_offset=4) - np.where(simple, 16, 32)
-    refuse(captured > room, lambda i: f"{captured[i]} bytes captured in a block with room for {room[i]}")
-    refuse(
-        captured > longest, lambda i: f"{captured[i]} bytes captured, more than the snap length {longest[i]}"
-    )
+    beyond = np.flatnonzero(captured > room)
+    refuse(beyond, lambda i: f"{captured[i]} bytes captured in a block with room for {room[i]}")
+    too_long = np.flatnonzero(captured > longest)
+    refuse(too_long, lambda i: f"{captured[i]} bytes captured, more than the snap length {longest[i]}")
 
     ticks = word(12).astype(np.uint64) << np.uint64(32) | word(16).astype(np.uint64)
     timestamps = np.zeros(len(blocks), dtype=np.uint64)
-    for i, description in enumerate(section.interfaces):
-        timed = (interface == i) & ~simple
+    for packets in _by_interface(np.flatnonzero(~simple), interface):
+        description = section.interfaces[interface[packets[0]]]
         first, last = description.tick_range
-        refuse(
-            timed & ((ticks < first) | (ticks > last)),
-            lambda i: f"tick {ticks[i]} is not between 1970 and 2554",
-        )
-        timestamps[timed] = description.nanoseconds(ticks[timed])
-    link_types = np.array([i.link_type for i in section.interfaces], dtype=np.int64)[interface]
-    return _Columns(blocks + np.where(simple, 12, 28), captured, original, timestamps, link_types)
+        unfit = packets[(ticks[packets] < first) | (ticks[packets] > last)]
+        refuse(unfit, lambda i: f"the time, {ticks[i]} ticks, is not between 1970 and 2554")
+        timestamps[packets] = description.nanoseconds(ticks[packets])
+    return _Columns(blocks + np.where(simple, 12, 28), captured, original, timestamps, links[interface])
+
+
+def _by_interface(packets: NDArray[np.int64], interface: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Packet numbers split by interface, by one sort however many interfaces there are."""
+    ordered = packets[np.argsort(interface[packets], kind="stable")]
+    groups = np.split(ordered, np.flatnonzero(np.diff(interface[ordered])) + 1)
+    return [group for group in groups if len(group)]
