@@ -1,0 +1,285 @@
+"""The container: sections, symbols and relocations of an ELF64 relocatable file.
+
+Header and section table are checked before the ELF library reads anything: every size lies inside the file and no two
+sections share a byte, so that no later step can take more time or memory than the file is long.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final
+
+from pybpf.errors import ElfError
+from pybpf.instruction import ByteOrder
+
+if TYPE_CHECKING:
+    from elftools.elf.elffile import ELFFile
+
+_HEADER_SIZE: Final = 64
+_SECTION_SIZE: Final = 64
+_SYMBOL_SIZE: Final = 24
+_MACHINES: Final = (0, 247)  # EM_NONE, EM_BPF
+_ET_REL: Final = 1
+_LONGEST_NAME: Final = 4096
+_RESERVED: Final = 0xFF00  # section indices from here on are not sections
+
+PROGBITS, SYMTAB, STRTAB, RELA, NOBITS, REL = 1, 2, 3, 4, 8, 9
+_WRITE, _ALLOC, _EXECUTE, _COMPRESSED = 1, 2, 4, 0x800
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A row of the section table. `offset` and `size` are bytes in the file; a NOBITS section has none there."""
+
+    index: int
+    name: str
+    type: int
+    flags: int
+    offset: int
+    size: int
+    link: int
+    info: int
+    entry_size: int
+
+    @property
+    def executable(self) -> bool:
+        """It holds code."""
+        return self.type == PROGBITS and bool(self.flags & _EXECUTE)
+
+    @property
+    def loaded(self) -> bool:
+        """It holds data that a program may refer to."""
+        return self.type in (PROGBITS, NOBITS) and bool(self.flags & _ALLOC) and not self.flags & _EXECUTE
+
+    @property
+    def writable(self) -> bool:
+        """A program may write it."""
+        return bool(self.flags & _WRITE)
+
+    @property
+    def compressed(self) -> bool:
+        """Its bytes are compressed."""
+        return bool(self.flags & _COMPRESSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """A symbol. `section` is an index, None for undefined and absolute symbols; `value` and `size` are bytes."""
+
+    name: str
+    kind: str
+    section: int | None
+    value: int
+    size: int
+    is_global: bool
+
+    @property
+    def is_function(self) -> bool:
+        """The compiler marked it as a function."""
+        return self.kind == "STT_FUNC"
+
+    @property
+    def is_definition(self) -> bool:
+        """It names something that the source defines."""
+        return self.section is not None and self.kind not in ("STT_SECTION", "STT_FILE") and bool(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Relocation:
+    """An entry of a relocation section: `offset` in bytes into the section that it changes."""
+
+    offset: int
+    type: int
+    symbol: Symbol
+
+
+class ElfFile:
+    """A checked file. Raises `ElfError` for one that cannot be read."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._reader: ELFFile | None = None
+        self.byteorder: ByteOrder = _byteorder(data)
+        self._order = "<" if self.byteorder == "little" else ">"
+        self.sections = tuple(self._read_sections())
+        self._check_sizes()
+        self._check_overlaps()
+
+    def data(self, section: Section) -> bytes:
+        """The bytes of a section; a NOBITS section has none."""
+        if section.type == NOBITS:
+            return b""
+        if section.compressed:
+            raise ElfError("the section is compressed", section.name)
+        return self._data[section.offset : section.offset + section.size]
+
+    def section(self, name: str) -> Section | None:
+        """The first section of a name."""
+        return next((section for section in self.sections if section.name == name), None)
+
+    @cached_property
+    def symbols(self) -> tuple[Symbol, ...]:
+        """The symbol table, empty where the file has none."""
+        tables = [section for section in self.sections if section.type == SYMTAB]
+        if not tables:
+            return ()
+        if len(tables) > 1:
+            raise ElfError("more than one symbol table", tables[1].name)
+        self._check_symbol_table(tables[0])
+        return tuple(self._read_symbols(tables[0]))
+
+    def relocations(self, section: Section) -> Iterator[Relocation]:
+        """What the linker is asked to change in a section."""
+        for table in self._relocation_tables.get(section.index, ()):
+            if table.type == RELA:
+                raise ElfError("relocations with explicit addends are not BPF's", table.name)
+            if table.link >= len(self.sections) or self.sections[table.link].type != SYMTAB:
+                raise ElfError(f"bad symbol table section index {table.link}", table.name)
+            if table.entry_size != 16 or table.size % 16:
+                raise ElfError(
+                    f"bad relocation table: {table.size} bytes in entries of {table.entry_size}", table.name
+                )
+            for entry in self._entries(table):
+                symbol = entry["r_info_sym"]
+                if symbol >= len(self.symbols):
+                    raise ElfError(f"bad symbol index {symbol}", table.name)
+                if entry["r_offset"] >= section.size:
+                    raise ElfError(f"bad relocation offset {entry['r_offset']}", table.name)
+                yield Relocation(entry["r_offset"], entry["r_info_type"], self.symbols[symbol])
+
+    @cached_property
+    def _relocation_tables(self) -> dict[int, list[Section]]:
+        tables: dict[int, list[Section]] = {}
+        for section in self.sections:
+            if section.type in (REL, RELA):
+                tables.setdefault(section.info, []).append(section)
+        return tables
+
+    def _read_sections(self) -> Iterator[Section]:
+        (start,) = struct.unpack_from(self._order + "Q", self._data, 40)
+        entry_size, count, names_index = struct.unpack_from(self._order + "HHH", self._data, 58)
+        if not start or not count:
+            raise ElfError("text section not found: the file has no section table")
+        if entry_size != _SECTION_SIZE or start + count * _SECTION_SIZE > len(self._data):
+            raise ElfError(
+                f"bad section header offset or size: {count} headers of {entry_size} bytes at {start} "
+                f"in a file of {len(self._data)} bytes"
+            )
+        if names_index >= count:
+            raise ElfError(f"bad string table section index {names_index}")
+        rows = list(
+            struct.iter_unpack(self._order + "IIQQQQIIQQ", self._data[start : start + count * _SECTION_SIZE])
+        )
+        names = _Names(self._slice(rows[names_index][4], rows[names_index][5], f"section {names_index}"))
+        for index, (name, type, flags, _, offset, size, link, info, _, entry) in enumerate(rows):
+            yield Section(index, names.at(name, index), type, flags, offset, size, link, info, entry)
+
+    def _slice(self, offset: int, size: int, what: str) -> bytes:
+        if offset + size > len(self._data):
+            raise ElfError(
+                f"{what}: bad section offset or size: it ends at byte {offset + size} "
+                f"of a file of {len(self._data)} bytes"
+            )
+        return self._data[offset : offset + size]
+
+    def _check_sizes(self) -> None:
+        for section in self.sections:
+            if section.type not in (0, NOBITS):
+                self._slice(section.offset, section.size, f"section {section.name!r}")
+
+    def _check_overlaps(self) -> None:
+        """No byte belongs to two sections: otherwise a small file could ask for the work of a large one."""
+        stored = [s for s in self.sections if s.type not in (0, NOBITS) and s.size]
+        stored.sort(key=lambda section: section.offset)
+        for before, after in pairwise(stored):
+            if before.offset + before.size > after.offset:
+                raise ElfError(f"it overlaps section {after.name!r}", before.name)
+
+    def _check_symbol_table(self, table: Section) -> None:
+        if table.entry_size != _SYMBOL_SIZE or table.size % _SYMBOL_SIZE:
+            raise ElfError(
+                f"bad symbol table: {table.size} bytes in entries of {table.entry_size}", table.name
+            )
+        if table.link >= len(self.sections) or self.sections[table.link].type != STRTAB:
+            raise ElfError(f"bad string table section index {table.link}", table.name)
+        strings = self.sections[table.link]
+        _Names(self.data(strings), strings.name)
+        for (name,) in struct.iter_unpack(self._order + "I20x", self.data(table)):
+            if name >= max(strings.size, 1):
+                raise ElfError(f"bad symbol name offset {name}", table.name)
+
+    def _read_symbols(self, table: Section) -> Iterator[Symbol]:
+        for symbol in self._entries(table):
+            index = symbol["st_shndx"]
+            section = None if isinstance(index, str) or index >= _RESERVED else index
+            if section is not None and section >= len(self.sections):
+                raise ElfError(f"bad section index {section} of symbol {symbol.name!r}", table.name)
+            visible = symbol["st_other"]["visibility"] in ("STV_DEFAULT", "STV_PROTECTED")
+            yield Symbol(
+                symbol.name,
+                symbol["st_info"]["type"],
+                section,
+                symbol["st_value"],
+                symbol["st_size"],
+                visible and symbol["st_info"]["bind"] != "STB_LOCAL",
+            )
+
+    def _entries(self, table: Section) -> Iterator[Any]:
+        """The entries of a symbol or relocation table, as the ELF library reads them."""
+        from elftools.common.exceptions import ELFError
+        from elftools.elf.elffile import ELFFile
+
+        try:
+            if self._reader is None:
+                self._reader = ELFFile(BytesIO(self._data))
+            section: Any = self._reader.get_section(table.index)
+            yield from section.iter_symbols() if table.type == SYMTAB else section.iter_relocations()
+        except ELFError as error:
+            raise ElfError(str(error), table.name) from error
+
+
+def _byteorder(data: bytes) -> ByteOrder:
+    """Check the header. The reasons are worded as Oko's loader words them."""
+    if not data:
+        raise ElfError("not enough data for ELF header: the file is empty")
+    if data[:4] != b"\x7fELF"[: len(data)]:
+        raise ElfError(f"wrong magic: the file begins with {data[:4].hex(' ')}, not with 7f 45 4c 46")
+    if len(data) < _HEADER_SIZE:
+        raise ElfError(f"not enough data for ELF header: {len(data)} of {_HEADER_SIZE} bytes")
+    if data[4] != 2:
+        raise ElfError("wrong class, expected 64 bits")
+    if data[5] not in (1, 2):
+        raise ElfError(f"wrong byte order {data[5]}, expected 1 (little) or 2 (big)")
+    byteorder: ByteOrder = "little" if data[5] == 1 else "big"
+    type, machine, version = struct.unpack_from("<HHI" if data[5] == 1 else ">HHI", data, 16)
+    if data[6] != 1 or version != 1:
+        raise ElfError("wrong version, expected 1")
+    if type != _ET_REL:
+        raise ElfError(f"wrong type {type}, expected relocatable")
+    if machine not in _MACHINES:
+        raise ElfError(f"wrong machine {machine}, expected none or EM_BPF")
+    return byteorder
+
+
+class _Names:
+    """A string table whose strings all end, and are no longer than names are."""
+
+    def __init__(self, table: bytes, section: str | None = None) -> None:
+        if table and table[-1]:
+            raise ElfError("bad string table: its last string does not end", section)
+        if max(map(len, table.split(b"\0"))) > _LONGEST_NAME:
+            raise ElfError(f"bad string table: a name is longer than {_LONGEST_NAME} bytes", section)
+        self._table = table
+
+    def at(self, offset: int, section: int) -> str:
+        """The name at an offset. Raises `ElfError`, blaming section number `section`."""
+        if offset >= len(self._table):
+            if not offset:
+                return ""
+            raise ElfError(f"bad name offset {offset} of section {section}")
+        return self._table[offset : self._table.index(b"\0", offset)].decode("utf-8", "replace")
