@@ -83,16 +83,18 @@ def _decode_one(code: bytes, pc: int, byteorder: ByteOrder) -> Instruction:
         if free and register > MAX_REGISTER:
             raise DecodeError(f"invalid {name} register r{register}", pc)
     if opcode == WIDE:
-        imm = (imm & 0xFFFF_FFFF) | _second_immediate(code, pc, byteorder) << 32
+        imm = (imm & 0xFFFF_FFFF) | _second_immediate(code, pc, op, byteorder) << 32
     return Instruction(op, dst, src, offset, imm)
 
 
-def _second_immediate(code: bytes, pc: int, byteorder: ByteOrder) -> int:
+def _second_immediate(code: bytes, pc: int, op: Op, byteorder: ByteOrder) -> int:
     if len(code) < (pc + 2) * SLOT:
         raise DecodeError("incomplete wide load: the program ends after its first half", pc)
     opcode, registers, offset, imm = _FORMAT[byteorder].unpack_from(code, (pc + 1) * SLOT)
     if opcode or registers or offset:
         raise DecodeError("incomplete wide load: its second half must be zero but for the immediate", pc)
+    if op.next_imm is not None and imm != op.next_imm:
+        raise DecodeError(f"opcode 0x{WIDE:02x}: field next_imm is {imm}, must be {op.next_imm}", pc)
     return int(imm & 0xFFFF_FFFF)
 
 

@@ -66,7 +66,8 @@ class Op:
 
     `size` is in bytes and 0 where no memory is touched; `width` in bits. `isa` is the first level (clang's ``-mcpu=v1`` to
     ``v4``) that has the instruction. In `syntax` (clang, llvm-objdump) and `mnemonic` (binutils, uBPF) the fields in
-    braces are operands: ``dst``, ``src``, ``imm``, ``off`` (a signed displacement) and ``target`` (a jump's).
+    braces are operands: ``dst``, ``src``, ``imm``, ``next`` (the second immediate of a wide load), ``off`` (a signed
+    displacement) and ``target`` (a jump's).
     """
 
     opcode: int
@@ -83,6 +84,7 @@ class Op:
     src: int | None = 0
     offset: int | None = 0
     imm: int | None = 0
+    next_imm: int | None = 0
 
     @property
     def slots(self) -> int:
@@ -134,15 +136,16 @@ _BRANCH: Final = {
 # Read-modify-write operator -> (imm, sign of the form that does not fetch).
 _ATOMIC: Final = {"add": (0x00, "+="), "or": (0x40, "|="), "and": (0x50, "&="), "xor": (0xA0, "^=")}
 
-# What the two immediates of a wide load mean, by src (RFC 9669, section 5.4) -> (code, syntax).
+# What the two immediates of a wide load mean, by src (RFC 9669, section 5.4) -> (code, syntax). The second one is an operand
+# of the forms that name it, the upper half of `imm` in the first, and reserved in the others.
 _WIDE: Final = {
     0: ("imm", "{imm}"),
     1: ("map_fd", "map_by_fd({imm})"),
-    2: ("map_value_fd", "map_value_by_fd({imm})"),
+    2: ("map_value_fd", "map_value_by_fd({imm}) + {next}"),
     3: ("variable", "var_addr({imm})"),
     4: ("function", "code_addr({imm})"),
     5: ("map_index", "map_by_idx({imm})"),
-    6: ("map_value_index", "map_value_by_idx({imm})"),
+    6: ("map_value_index", "map_value_by_idx({imm}) + {next}"),
 }
 
 
@@ -206,7 +209,11 @@ def _end_rows() -> Iterator[Op]:
 def _wide_rows() -> Iterator[Op]:
     for src, (code, text) in _WIDE.items():
         mnemonic = "lddw %r{dst},{imm}" if src == 0 else f"lddw %r{{dst}},{text}"
-        yield Op(WIDE, Kind.LOAD_IMM64, code, f"r{{dst}} = {text} ll", mnemonic, dst=ANY, src=src, imm=ANY)
+        second = ANY if src == 0 or "{next}" in text else 0
+        yield Op(
+            WIDE, Kind.LOAD_IMM64, code, f"r{{dst}} = {text} ll", mnemonic,
+            dst=ANY, src=src, imm=ANY, next_imm=second,
+        )  # fmt: skip
 
 
 def _memory_rows() -> Iterator[Op]:
