@@ -61,9 +61,9 @@ def test_rebuilding_changes_no_byte(tmp_path: Path) -> None:
     version = subprocess.run([CLANG, "--version"], capture_output=True, check=True).stdout.splitlines()[0]
     if version not in (committed / "v1" / "p0f.o").read_bytes():
         pytest.skip(f"the objects were made by another clang than {version.decode()}")
-    shutil.copytree(EXAMPLES, tmp_path / "copy", ignore=shutil.ignore_patterns("objects", "captures"))
-    subprocess.run(["make", "-s", "-C", tmp_path / "copy"], check=True)
+    shutil.copytree(EXAMPLES, tmp_path / "examples", ignore=shutil.ignore_patterns("objects", "captures"))
+    subprocess.run(["make", "-s", "-C", tmp_path / "examples"], check=True)
     for path in committed.rglob("*.o"):
         assert (
-            path.read_bytes() == (tmp_path / "copy" / "objects" / path.relative_to(committed)).read_bytes()
+            path.read_bytes() == (tmp_path / "examples" / "objects" / path.relative_to(committed)).read_bytes()
         ), path
