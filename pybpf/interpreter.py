@@ -276,7 +276,8 @@ class Execution:
                 raise ArgumentError(
                     f"a {type_.context.name} is {type_.context.size} bytes, {len(context)} are given"
                 )
-            self.regions[CONTEXT >> TAG_SHIFT] = ContextFields(type_.context, context, self.packet.size)
+            fields = bytearray(context) if memoryview(context).readonly else context
+            self.regions[CONTEXT >> TAG_SHIFT] = ContextFields(type_.context, fields, self.packet.size)
         for number, entry in enumerate(type_.entry, 1):
             self.registers[number] = self._entry_value(entry)
         self.stack.frames.append(Frame(HALT, []))

@@ -56,9 +56,9 @@ def instantiate(
     instructions of one run in the interpreter; native code runs as long as was proved. Raises `ArgumentError` where an
     argument does not fit the program, `MapError` for a map that cannot be made.
 
-    >>> program = Program.from_bytes(bytes.fromhex("bf200000 00000000 95000000 00000000"))  # r0 = r2; exit
-    >>> instance = instantiate(VerifiedProgram(program, FILTER, Facts()), engine="interpreter")
-    >>> instance.run(b"x")
+    >>> from pybpf import Program, verify
+    >>> verified = verify(Program.from_asm("r0 = r2\\n exit", type="filter"))
+    >>> instantiate(verified, engine="interpreter").run(b"x")
     Result(value=1, packet=b'x', verdict='match')
     """
     if not isinstance(verified, VerifiedProgram):

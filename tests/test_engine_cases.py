@@ -13,7 +13,9 @@ from pybpf.interpreter import Interpreter
 
 CASES = Path(__file__).parents[2] / "shared/data/engine-cases.jsonl"
 
-pytestmark = pytest.mark.skipif(not CASES.exists(), reason=f"no {CASES.name}: the vectors are not part of pybpf")
+pytestmark = pytest.mark.skipif(
+    not CASES.exists(), reason=f"no {CASES.name}: the vectors are not part of pybpf"
+)
 
 READS_UNINITIALISED = {"INT: XOR"}
 """Cases that compute with a register that nothing was written to: they need an interpreter that is not strict."""

@@ -30,8 +30,8 @@ def test_all_frames_lie_in_the_stack_region():
 def test_packet_has_room_before_and_behind():
     """Headroom for an adjusted packet lies below the first byte, in the same region, as do 2**39 bytes behind it."""
     tag = memory.PACKET >> memory.TAG_SHIFT
-    assert (memory.PACKET - 4096) >> memory.TAG_SHIFT == tag
-    assert (memory.PACKET + 2**39) >> memory.TAG_SHIFT == tag
+    assert tag == (memory.PACKET - 4096) >> memory.TAG_SHIFT
+    assert tag == (memory.PACKET + 2**39) >> memory.TAG_SHIFT
 
 
 def test_map_index_inverts_map_address():

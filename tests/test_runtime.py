@@ -1,0 +1,321 @@
+"""Instances: maps, clocks, engines, and what a run gives back."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import pybpf
+from pybpf import (
+    ArgumentError,
+    BudgetExceeded,
+    Facts,
+    Instance,
+    MapSpec,
+    PacketBatch,
+    Program,
+    Result,
+    Trap,
+    VerifiedProgram,
+)
+from pybpf import maps as map_types
+from pybpf.interpreter import clock_of
+from pybpf.program_types import FILTER, MEMORY, XDP, Context, Entry, Field, ProgramType
+
+COUNTERS = MapSpec("counters", "array", key_size=4, value_size=8, max_entries=2)
+FLOWS = MapSpec("flows", "hash", key_size=4, value_size=8, max_entries=100)
+MAPS = {spec.name: spec for spec in (COUNTERS, FLOWS)}
+
+COUNT = """
+    *(u32 *)(r10 - 4) = 1
+    r2 = r10
+    r2 += -4
+    r1 = counters ll
+    call map_lookup
+    if r0 == 0 goto out
+    r1 = 1
+    lock *(u64 *)(r0 + 0) += r1
+    r0 = *(u64 *)(r0 + 0)
+out:
+    exit
+"""
+"""Returns how many packets have been seen."""
+
+MARK = """
+    r2 = *(u32 *)(r1 + 0)
+    r3 = *(u32 *)(r1 + 4)
+    r0 = 0
+    r4 = r2
+    r4 += 2
+    if r4 > r3 goto out
+    *(u16 *)(r2 + 0) = 0x4241
+    r0 = 3
+out:
+    exit
+"""
+"""Writes AB at the front of a packet and sends it back."""
+
+
+def unproved(text: str, type: ProgramType = FILTER) -> VerifiedProgram:
+    """A program as if it had been verified: the interpreter needs no facts."""
+    return VerifiedProgram(Program.from_asm(text, type, maps=MAPS), type, Facts())
+
+
+def instance(text: str, type: ProgramType = FILTER, **options: object) -> Instance:
+    return pybpf.instantiate(unproved(text, type), engine="interpreter", **options)  # type: ignore[arg-type]
+
+
+# Results
+
+
+def test_result_names_the_verdict():
+    run = instance("r0 = r2\n exit").run
+    assert run(b"x") == Result(value=1, packet=b"x", verdict="match")
+    assert run(b"xy") == Result(value=2, packet=b"xy", verdict="no match")
+
+
+def test_result_holds_the_packet_as_the_program_left_it():
+    packet = bytearray(b"--rest")
+    assert instance(MARK, XDP).run(packet) == Result(3, b"AB--rest"[:2] + b"rest", "TX")
+    assert packet == b"--rest"
+    assert instance(MARK, XDP).run(b"-") == Result(0, b"-", "ABORTED")
+
+
+def test_run_many_gives_results_one_by_one():
+    """A result is there before the next packet is asked for."""
+    taken = []
+
+    def packets():
+        for length in (1, 2, 3):
+            taken.append(length)
+            yield bytes(length)
+
+    results = instance("r0 = r2\n exit").run_many(packets())
+    assert next(results).value == 1
+    assert taken == [1]
+    assert [result.value for result in results] == [2, 3]
+
+
+# Batches
+
+
+def test_run_batch_of_bytes():
+    values = instance("r0 = r2\n exit").run_batch([b"a", b"", b"abc"])
+    assert values.dtype == np.uint64
+    assert values.tolist() == [1, 0, 3]
+    assert instance("r0 = r2\n exit").run_batch([]).tolist() == []
+
+
+def test_run_batch_writes_where_it_is_told():
+    batch = PacketBatch.from_packets([b"a", b"abc"])
+    out = np.zeros(2, np.uint64)
+    assert instance("r0 = r2\n exit").run_batch(batch, out) is out
+    assert out.tolist() == [1, 3]
+
+
+def test_run_batch_leaves_the_batch_as_it_is():
+    batch = PacketBatch.from_packets([b"--x", b"--"])
+    assert instance(MARK, XDP).run_batch(batch).tolist() == [3, 3]
+    assert list(batch) == [b"--x", b"--"]
+
+
+def read_only() -> np.ndarray:
+    out = np.zeros(2, np.uint64)
+    out.flags.writeable = False
+    return out
+
+
+@pytest.mark.parametrize(
+    "out", [np.zeros(3, np.uint64), np.zeros(2, np.int64), np.zeros((2, 1), np.uint64), np.zeros(4, np.uint64)[::2], read_only()]
+)  # fmt: skip
+def test_output_that_does_not_fit_is_refused(out):
+    with pytest.raises(ArgumentError, match=r"out must be a writable, contiguous uint64\[2\]"):
+        instance("r0 = r2\n exit").run_batch([b"a", b"b"], out)
+
+
+def test_value_of_64_bits_fits():
+    assert instance("r0 = -1\n exit").run_batch([b"a"]).tolist() == [2**64 - 1]
+
+
+# Maps
+
+
+def test_maps_are_named_and_in_the_programs_order():
+    running = instance("r1 = flows ll\n r2 = counters ll\n r1 = flows ll\n r0 = 0\n exit")
+    assert list(running.maps) == ["flows", "counters"]
+    assert running.maps["flows"].spec == FLOWS
+    with pytest.raises(TypeError):
+        running.maps["flows"] = running.maps["counters"]
+
+
+def test_instances_of_one_program_have_maps_of_their_own():
+    verified = unproved(COUNT)
+    first, second = (pybpf.instantiate(verified, engine="interpreter") for _ in range(2))
+    assert [result.value for result in first.run_many([b""] * 3)] == [1, 2, 3]
+    assert second.run(b"").value == 1
+
+
+def test_instances_share_the_maps_they_are_given():
+    first = instance(COUNT)
+    second = instance(COUNT, maps=first.maps)
+    assert (first.run(b"").value, second.run(b"").value, first.run(b"").value) == (1, 2, 3)
+
+
+def test_map_of_another_shape_is_refused():
+    """A program was proved safe for the sizes it names: no other map may take their place."""
+    other = map_types.create(replace(COUNTERS, value_size=4))
+    with pytest.raises(ArgumentError, match="map 'counters': the program needs value_size 8, the map has 4"):
+        instance(COUNT, maps={"counters": other})
+
+
+def test_map_that_the_program_does_not_use_is_refused():
+    with pytest.raises(ArgumentError, match="uses no map 'contours'"):
+        instance(COUNT, maps={"contours": map_types.create(COUNTERS)})
+
+
+def test_map_of_another_name_can_stand_in():
+    shared = map_types.create(replace(COUNTERS, name="shared"))
+    instance(COUNT, maps={"counters": shared}).run(b"")
+    assert shared[b"\1\0\0\0"] == b"\1" + bytes(7)
+
+
+def test_seed_makes_hash_maps_repeat():
+    def order(seed):
+        flows = instance("r1 = flows ll\n r0 = 0\n exit", seed=seed).maps["flows"]
+        for key in range(50):
+            flows[key.to_bytes(4, "little")] = bytes(8)
+        return list(flows)
+
+    assert order(1) == order(1)
+    assert order(1) != order(2)
+
+
+# Clocks, budgets, contexts
+
+
+def test_clock_is_injected():
+    ticks = iter(range(100, 200))
+    running = instance("call time_get_ns\n exit", clock=lambda: next(ticks))
+    assert [result.value for result in running.run_many([b"", b""])] == [100, 101]
+
+
+def test_default_clock_is_the_program_types():
+    assert clock_of(FILTER) is time.time_ns
+    assert clock_of(XDP) is time.monotonic_ns
+
+
+def test_executed_counts_instructions_over_all_runs():
+    running = instance("r0 = 1 ll\n exit")
+    assert running.executed == 0
+    running.run_batch([b"", b""])
+    running.run(b"")
+    assert running.executed == 6
+
+
+def test_budget_bounds_a_run():
+    with pytest.raises(BudgetExceeded):
+        instance("r0 = 0\n r0 += 1\n exit", budget=2).run(b"")
+
+
+CONTEXT = Context("meta", 8, (Field("port", 0, 4), Field("mark", 4, 4, writable=True)))
+SUM = "r0 = *(u32 *)(r1 + 0)\n r2 = *(u32 *)(r1 + 4)\n r0 += r2\n *(u32 *)(r1 + 4) = 9\n exit"
+WITH_CONTEXT = replace(MEMORY, name="meta", entry=(Entry.CONTEXT,), context=CONTEXT)
+
+
+def test_context_by_field_names():
+    running = instance(SUM, WITH_CONTEXT)
+    assert running.run(b"").value == 0
+    assert running.run(b"", {"port": 3, "mark": 4}).value == 7
+
+
+def test_context_as_bytes_is_written_in_place():
+    buffer = bytearray(b"\1\0\0\0\2\0\0\0")
+    assert instance(SUM, WITH_CONTEXT).run(b"", buffer).value == 3
+    assert buffer == b"\1\0\0\0\x09\0\0\0"
+
+
+def test_read_only_context_bytes_are_not_written():
+    assert instance(SUM, WITH_CONTEXT).run(b"", b"\1\0\0\0\2\0\0\0").value == 3
+
+
+@pytest.mark.parametrize(
+    ("context", "reason"),
+    [
+        (
+            {"data": 1},
+            "xdp_md has no scalar field 'data': it has ingress_ifindex, rx_queue_index, egress_ifindex",
+        ),
+        ({"rx_queue_index": 1 << 32}, "xdp_md.rx_queue_index: 4294967296 does not fit into 4 bytes"),
+        ({"rx_queue_index": -1}, "xdp_md.rx_queue_index: -1 does not fit into 4 bytes"),
+        (b"short", "a xdp_md has 24 bytes, not 5"),
+    ],
+)
+def test_context_that_does_not_fit_is_refused(context, reason):
+    with pytest.raises(ArgumentError, match=reason):
+        instance("r0 = 0\n exit", XDP).run(b"", context)
+
+
+def test_context_of_a_type_without_one_is_refused():
+    with pytest.raises(ArgumentError, match="program type 'filter' has no context"):
+        instance("r0 = 0\n exit").run(b"", {})
+
+
+def test_packet_shorter_than_promised_is_refused():
+    """A verifier may have relied on the promise."""
+    running = instance("r0 = *(u8 *)(r1 + 13)\n exit", replace(FILTER, minimum_length=14))
+    message = "packet of 13 bytes: program type 'filter' promises at least 14"
+    with pytest.raises(ArgumentError, match=message):
+        running.run(bytes(13))
+    with pytest.raises(ArgumentError, match=message):
+        running.run_batch([bytes(14), bytes(13)])
+    assert running.run_batch([bytes(14)]).tolist() == [0]
+
+
+# Engines
+
+
+def test_unverified_program_is_refused():
+    with pytest.raises(ArgumentError, match="is no verified program"):
+        pybpf.instantiate(Program.from_asm("r0 = 0\n exit", FILTER))
+
+
+def test_unknown_engine_is_refused():
+    with pytest.raises(ArgumentError, match="unknown engine 'warp': known are jit, interpreter"):
+        pybpf.instantiate(unproved("r0 = 0\n exit"), engine="warp")
+
+
+def test_native_code_has_no_budget():
+    with pytest.raises(ArgumentError, match="a budget needs engine='interpreter'"):
+        pybpf.instantiate(unproved("r0 = 0\n exit"), engine="jit", budget=7)
+
+
+def test_trap_of_a_run_reaches_the_caller():
+    with pytest.raises(Trap, match="pc 0: load of 1 byte at packet"):
+        instance("r0 = *(u8 *)(r1 + 9)\n exit").run(b"short")
+
+
+def test_instance_says_what_it_is():
+    running = instance(COUNT)
+    assert repr(running) == "<Instance of 'program': type filter, maps counters>"
+    assert running.verified.type is FILTER
+
+
+def test_threads_run_one_instance_at_once():
+    """Atomic instructions are atomic between runs, and no instruction goes uncounted."""
+    running = instance(COUNT)
+
+    def work():
+        for _ in range(100):
+            running.run(b"")
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert running.run(b"").value == 401
+    assert running.executed == 401 * 10
