@@ -30,6 +30,8 @@ class MapSpec:
 
     `initial` are the contents of a data section that became a map of one value; `read_only` says that programs may not
     write it. `flags` are Linux's ``BPF_F_*``. `key_type` and `value_type` are ids in the object's BTF where it has them.
+    `inner` is what a map of maps holds; `values` are the slots that its definition fills, by index, with the names of
+    maps or programs.
     """
 
     name: str
@@ -43,6 +45,7 @@ class MapSpec:
     inner: MapSpec | None = None
     key_type: int | None = None
     value_type: int | None = None
+    values: tuple[tuple[int, str], ...] = ()
 
 
 class RefKind(Enum):
