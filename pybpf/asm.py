@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from pybpf.helpers import LINUX, Helper
+from pybpf.helpers import LINUX, Helper, number_of
 from pybpf.instruction import SLOT, Instruction, decode, encode
 from pybpf.isa import ANY, Kind, Op, op
 from pybpf.program import MapSpec, Program, Reference, RefKind, Subprogram
@@ -213,14 +213,13 @@ class _Assembler:
         if op.code == "imm":
             return self._address(pc, value.name, value)
         if op.code == "helper" and value.number is None:
-            name = value.name.removeprefix("bpf_")
             table = _helpers(self.type)
             if table is None:
-                self.references[pc] = Reference(RefKind.HELPER, name)
+                self.references[pc] = Reference(RefKind.HELPER, value.name)
                 return op, 0, _NO_HELPER
-            number = _helper_number(table, name)
+            number = number_of(table, value.name)
             if number is None:
-                near = _near(name, [*self.labels, *(helper.name for helper in table.values())])
+                near = _near(value.name, [*self.labels, *(helper.name for helper in table.values())])
                 raise value.token.error(f"no function and no helper {value.name!r}{near}")
             return op, 0, number
         hint = (
@@ -315,10 +314,6 @@ def _helpers(type: str | ProgramType | None) -> Mapping[int, Helper] | None:
     if isinstance(type, str):
         return BY_NAME[type].helpers if type in BY_NAME else LINUX
     return type.helpers if type is not None else None
-
-
-def _helper_number(table: Mapping[int, Helper], name: str) -> int | None:
-    return next((number for number, helper in table.items() if helper.name == name), None)
 
 
 def _near(name: str, names: Iterable[str]) -> str:
@@ -432,7 +427,7 @@ def _helper_text(instruction: Instruction, reference: Reference | None, program:
         name = reference.name if reference.kind is RefKind.HELPER else None
     else:
         helper = (table or {}).get(instruction.imm)
-        name = helper.name if helper and _helper_number(table or {}, helper.name) == instruction.imm else None
+        name = helper.name if table and helper and number_of(table, helper.name) == instruction.imm else None
     known = any(function.name == name for function in program.functions.values())
     return quoted(name) if name is not None and not known else None
 
@@ -443,14 +438,18 @@ def _header(program: Program) -> Iterator[str]:
         yield f".type {quoted(type)}"
     if program.license:
         yield f".license {quoted(program.license)}"
+    maps: dict[str, MapSpec] = {}
     for spec in program.maps:
-        yield from _map_text(spec)
+        if spec.inner is not None:
+            maps.setdefault(spec.inner.name, spec.inner)
+        maps[spec.name] = spec
+    yield from map(_map_text, maps.values())
     for function in program.functions.values():
         if function.is_global:
             yield f".global {quoted(function.name)}"
 
 
-def _map_text(spec: MapSpec) -> Iterator[str]:
+def _map_text(spec: MapSpec) -> str:
     text = f".map {quoted(spec.name)} {quoted(spec.type)}"
     for word, field in _MAP_NUMBERS.items():
         if getattr(spec, field):
@@ -460,6 +459,5 @@ def _map_text(spec: MapSpec) -> Iterator[str]:
     if spec.initial is not None:
         text += f' data="{spec.initial.hex()}"'
     if spec.inner is not None:
-        yield from _map_text(spec.inner)
         text += f" inner={quoted(spec.inner.name)}"
-    yield text
+    return text

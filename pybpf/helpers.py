@@ -17,7 +17,7 @@ A number belongs to a program type's table (`pybpf.program_types`), since Oko's 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
@@ -199,3 +199,13 @@ OKO: Final[dict[int, Helper]] = {
     6: UBPF_HASH,
 }
 """Oko's numbers for the five functions of the thesis (section 3.3)."""
+
+
+def number_of(table: Mapping[int, Helper], name: str) -> int | None:
+    """The number of a helper in a program type's table, by its name or by the name that C gives it.
+
+    >>> number_of(LINUX, "bpf_ktime_get_ns"), number_of(OKO, "ubpf_hash"), number_of(OKO, "ktime_get_ns")
+    (5, 6, None)
+    """
+    plain = name.removeprefix("ubpf_").removeprefix("bpf_")
+    return next((number for number, helper in table.items() if helper.name in (name, plain)), None)
