@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
 from pybpf.errors import ArgumentError
 from pybpf.interpreter import Clock, Interpreter
+from pybpf.interpreter.regions import Bytes
 from pybpf.maps import BpfMap, create
 from pybpf.program import MapSpec, Program
 from pybpf.program_types import FieldKind, ProgramType
-from pybpf.regions import Bytes
 from pybpf.verifier.facts import VerifiedProgram
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def instantiate(
     seed: int | None = None,
     budget: int | None = None,
 ) -> Instance:
-    """Make a verified program ready to run. One `VerifiedProgram` makes any number of instances.
+    r"""Make a verified program ready to run. One `VerifiedProgram` makes any number of instances.
 
     `maps` are maps to use, by the program's names, so that instances can share them; the others are made anew. `clock`
     gives the time in nanoseconds where the program asks for it, and defaults to the clock of the program type. `seed`
@@ -57,7 +57,7 @@ def instantiate(
     argument does not fit the program, `MapError` for a map that cannot be made.
 
     >>> from pybpf import Program, verify
-    >>> verified = verify(Program.from_asm("r0 = r2\\n exit", type="filter"))
+    >>> verified = verify(Program.from_asm("r0 = r2\n exit", type="filter"))
     >>> instantiate(verified, engine="interpreter").run(b"x")
     Result(value=1, packet=b'x', verdict='match')
     """

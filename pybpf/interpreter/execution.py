@@ -1,0 +1,164 @@
+"""One run under way: registers, frames and regions, and what helpers may do to them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from pybpf import helpers
+from pybpf.errors import ArgumentError
+from pybpf.interpreter.regions import (
+    NOWHERE,
+    Bytes,
+    ContextFields,
+    Fault,
+    Frame,
+    MapValues,
+    Packet,
+    Region,
+    Stack,
+)
+from pybpf.isa import MAX_REGISTER
+from pybpf.maps import BpfMap
+from pybpf.memory import CONTEXT, FIRST_MAP, MAX_FRAMES, PACKET, STACK, TAG_SHIFT, map_address, map_index
+from pybpf.program_types import Entry, ProgramType
+
+Clock = Callable[[], int]
+"""Gives the time in nanoseconds."""
+
+CLOCKS: Final[dict[str, Clock]] = {"monotonic": time.monotonic_ns, "realtime": time.time_ns}
+"""The clocks that a program type can name."""
+
+HALT: Final = 1 << 64
+"""The pc after the last instruction of a run: no jump can reach it."""
+
+
+def clock_of(type_: ProgramType) -> Clock:
+    """The clock that a program type asks for. Raises `ArgumentError` for one that pybpf does not have."""
+    if type_.clock not in CLOCKS:
+        known = ", ".join(CLOCKS)
+        raise ArgumentError(f"program type {type_.name!r}: unknown clock {type_.clock!r}: known are {known}")
+    return CLOCKS[type_.clock]
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What all runs of an interpreter have in common."""
+
+    type: ProgramType
+    maps: tuple[BpfMap, ...]
+    clock: Clock
+    strict: bool
+
+    @cached_property
+    def regions(self) -> dict[int, Region]:
+        """The maps' regions, by the tags of their addresses."""
+        return {FIRST_MAP + number: MapValues(number, map) for number, map in enumerate(self.maps)}
+
+
+class Execution:
+    """One run under way: `helpers.Machine` for the bodies of helpers, and what a trace sees.
+
+    `registers` are r0 to r10, None where uninitialised; `stack.frames` are the frames of the calls under way.
+    """
+
+    __slots__ = ("_environment", "packet", "regions", "registers", "stack", "unwritten")
+
+    def __init__(self, environment: Environment, packet: Bytes, context: Bytes | None) -> None:
+        type_ = environment.type
+        self._environment = environment
+        self.unwritten = None if environment.strict else 0
+        self.registers: list[int | None] = [self.unwritten] * (MAX_REGISTER + 1)
+        buffer = bytearray(packet) if type_.packet_writable else memoryview(packet).toreadonly().cast("B")
+        self.packet = Packet(buffer, type_.packet_writable)
+        self.stack = Stack(tracked=environment.strict and not type_.policy.uninitialised_stack)
+        self.regions: dict[int, Region] = {
+            STACK >> TAG_SHIFT: self.stack,
+            PACKET >> TAG_SHIFT: self.packet,
+            **environment.regions,
+        }
+        if type_.context is not None:
+            context = bytes(type_.context.size) if context is None else context
+            if len(context) != type_.context.size:
+                raise ArgumentError(
+                    f"a {type_.context.name} is {type_.context.size} bytes, {len(context)} are given"
+                )
+            fields = bytearray(context) if memoryview(context).readonly else context
+            self.regions[CONTEXT >> TAG_SHIFT] = ContextFields(type_.context, fields, self.packet.size)
+        for number, entry in enumerate(type_.entry, 1):
+            self.registers[number] = self._entry_value(entry)
+        self.stack.frames.append(Frame(HALT, []))
+        self.registers[MAX_REGISTER] = self.stack.top
+
+    def _entry_value(self, entry: Entry) -> int:
+        match entry:
+            case Entry.PACKET:
+                return PACKET
+            case Entry.LENGTH:
+                return self.packet.size
+            case Entry.CONTEXT:
+                return CONTEXT
+
+    def load(self, address: int, size: int) -> int:
+        """The little-endian number of 1, 2, 4 or 8 bytes at an address. Raises `Fault`."""
+        return self.regions.get(address >> TAG_SHIFT, NOWHERE).load(address, size)
+
+    def store(self, address: int, size: int, value: int) -> None:
+        """Write the lower `size` bytes of a number. Raises `Fault`."""
+        self.regions.get(address >> TAG_SHIFT, NOWHERE).store(address, size, value)
+
+    def read(self, address: int, size: int) -> bytes:
+        """See `helpers.Machine`. No byte at all may be read from anywhere."""
+        if size == 0:
+            return b""
+        buffer, at = self.regions.get(address >> TAG_SHIFT, NOWHERE).find(address, size, False)
+        return bytes(buffer[at : at + size])
+
+    def write(self, address: int, data: bytes) -> None:
+        """See `helpers.Machine`."""
+        if data:
+            buffer, at = self.regions.get(address >> TAG_SHIFT, NOWHERE).find(address, len(data), True)
+            memoryview(buffer)[at : at + len(data)] = data
+
+    def map_at(self, address: int) -> tuple[helpers.Map, int]:
+        """See `helpers.Machine`."""
+        number = map_index(address)
+        maps = self._environment.maps
+        if number is None or number >= len(maps) or address != map_address(number):
+            raise Fault(f"helper argument {address:#x} is not a map", address)
+        return maps[number].operations, address
+
+    def now(self) -> int:
+        """See `helpers.Machine`."""
+        return self._environment.clock()
+
+    def enter(self, target: int, return_pc: int) -> int:
+        """Call a function of the program: it gets r1 to r5 and a stack frame; r6 to r9 are saved."""
+        if len(self.stack.frames) == MAX_FRAMES:
+            raise Fault(f"calls nest deeper than {MAX_FRAMES} frames")
+        registers = self.registers
+        self.stack.frames.append(Frame(return_pc, registers[6:10]))
+        registers[0] = self.unwritten
+        registers[6:10] = [self.unwritten] * 4
+        registers[10] = self.stack.top
+        return target
+
+    def leave(self) -> int:
+        """Return from a function, or end the run."""
+        frame = self.stack.frames[-1]
+        if frame.return_pc == HALT:
+            if self.registers[0] is None:
+                raise uninitialised(0)
+            return HALT
+        self.stack.frames.pop()
+        self.registers[1:10] = [self.unwritten] * 5 + frame.saved
+        self.registers[10] = self.stack.top
+        return frame.return_pc
+
+
+def uninitialised(register: int) -> Fault:
+    """The fault of reading a register that holds nothing."""
+    return Fault(f"uninitialised register r{register}")
