@@ -287,9 +287,12 @@ def test_a_report_starts_all_counts_again(start: Start, name: str) -> None:
 def test_full_hash(start: Start) -> None:
     """A connection that finds no room is counted and not followed; the known ones are."""
     watched = Watched(start, "dapper")
-    for number in range(40_001):
-        frame = ethernet(ipv4(tcp("S", source=1024 + number % 50_000)))
-        watched.example.agrees(watched.model, frame)
+    watched.see(">", "S")
+    others = {number.to_bytes(16): Connection(sender=0) for number in range(39_999)}
+    watched.model.connections |= others
+    watched.example.prepare(watched.model)
+    assert watched.example.agrees(watched.model, ethernet(ipv4(tcp("S", source=1024)))) == 0
+    assert watched.see("<", "SA", 0, 1) == 0
     assert watched.model.refused == 1
     assert watched.example.contents() == watched.model.maps()
 

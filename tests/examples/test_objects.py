@@ -65,5 +65,6 @@ def test_rebuilding_changes_no_byte(tmp_path: Path) -> None:
     subprocess.run(["make", "-s", "-C", tmp_path / "examples"], check=True)
     for path in committed.rglob("*.o"):
         assert (
-            path.read_bytes() == (tmp_path / "examples" / "objects" / path.relative_to(committed)).read_bytes()
+            path.read_bytes()
+            == (tmp_path / "examples" / "objects" / path.relative_to(committed)).read_bytes()
         ), path
