@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pybpf import ArgumentError, BudgetExceeded, Instruction, MapSpec, Program, Trap, memory, semantics
+from pybpf import (
+    ArgumentError,
+    BudgetExceeded,
+    Instruction,
+    MapSpec,
+    Program,
+    Reference,
+    RefKind,
+    Trap,
+    memory,
+    semantics,
+)
 from pybpf.helpers import Helper
 from pybpf.interpreter import Interpreter
 from pybpf.isa import OPS, Kind, Operand, op
@@ -298,6 +309,27 @@ def test_function_does_not_see_its_callers_registers(register):
     assert trap(text).detail == f"uninitialised register r{register}"
 
 
+REFERRED = {
+    "a helper by name": ("call 99\n exit", RefKind.HELPER, "bpf_ktime_get_ns", None),
+    "no such helper": ("call 5\n exit", RefKind.HELPER, "bpf_nothing", "program type 'xdp' has no helper 'bpf_nothing'"),
+    "something unknown": ("r0 = 1 ll\n exit", RefKind.UNSUPPORTED, "ksym", "unsupported reference to 'ksym'"),
+    "the value of a map without one": ("r0 = 1 ll\n exit", RefKind.VALUE, "flows", "map 'flows' has no value at key 0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "kind", "name", "reason"), REFERRED.values(), ids=REFERRED)
+def test_reference_says_what_an_operand_is(text, kind, name, reason):
+    """What stands in the instruction itself does not matter then."""
+    code = Program.from_asm(text, XDP).code
+    program = Program("refers", code, XDP, references={0: Reference(kind, name)}, maps=(FLOWS,))
+    machine = Interpreter(program, clock=lambda: 42)
+    if reason is None:
+        assert machine.run(PACKET).value == 42
+    else:
+        with pytest.raises(Trap, match=reason):
+            machine.run(PACKET)
+
+
 def test_call_through_a_register():
     """The address of a function, or the number of a helper."""
     assert value("r6 = f ll\n callx r6\n exit\n f: r0 = 5\n exit") == 5
@@ -527,7 +559,7 @@ def test_context_scalars_come_from_the_callers_buffer():
 
 
 def test_context_of_the_wrong_size_is_refused():
-    with pytest.raises(ArgumentError, match="xdp_md is 24 bytes, 3 are given"):
+    with pytest.raises(ArgumentError, match="a xdp_md has 24 bytes, not 3"):
         interpreter("r0 = 0\n exit", XDP).run(PACKET, b"abc")
 
 
@@ -680,6 +712,7 @@ def test_trace_sees_every_instruction_before_it_runs():
 
     def trace(pc, instruction, run):
         seen.append((pc, instruction.op.kind, tuple(run.registers[:3]), run.stack.frames[-1].memory[-8]))
+        assert run.load(memory.PACKET, 2) == int.from_bytes(b"xy", "little")
 
     interpreter("r0 = 7\n *(u64 *)(r10 - 8) = r0\n exit").run(b"xy", trace=trace)
     assert seen == [

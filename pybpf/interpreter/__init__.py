@@ -18,5 +18,6 @@ from __future__ import annotations
 
 from pybpf.interpreter.execution import CLOCKS, Clock, Execution, clock_of
 from pybpf.interpreter.interpreter import Interpreter, Outcome, Trace
+from pybpf.interpreter.regions import Fault
 
-__all__ = ["CLOCKS", "Clock", "Execution", "Interpreter", "Outcome", "Trace", "clock_of"]
+__all__ = ["CLOCKS", "Clock", "Execution", "Fault", "Interpreter", "Outcome", "Trace", "clock_of"]

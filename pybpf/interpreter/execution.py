@@ -24,7 +24,7 @@ from pybpf.interpreter.regions import (
 from pybpf.isa import MAX_REGISTER
 from pybpf.maps import BpfMap
 from pybpf.memory import CONTEXT, FIRST_MAP, MAX_FRAMES, PACKET, STACK, TAG_SHIFT, map_address, map_index
-from pybpf.program_types import Entry, ProgramType
+from pybpf.program_types import Context, Entry, ProgramType
 
 Clock = Callable[[], int]
 """Gives the time in nanoseconds."""
@@ -81,12 +81,7 @@ class Execution:
             **environment.regions,
         }
         if type_.context is not None:
-            context = bytes(type_.context.size) if context is None else context
-            if len(context) != type_.context.size:
-                raise ArgumentError(
-                    f"a {type_.context.name} is {type_.context.size} bytes, {len(context)} are given"
-                )
-            fields = bytearray(context) if memoryview(context).readonly else context
+            fields = _context_buffer(type_.context, context)
             self.regions[CONTEXT >> TAG_SHIFT] = ContextFields(type_.context, fields, self.packet.size)
         for number, entry in enumerate(type_.entry, 1):
             self.registers[number] = self._entry_value(entry)
@@ -103,12 +98,8 @@ class Execution:
                 return CONTEXT
 
     def load(self, address: int, size: int) -> int:
-        """The little-endian number of 1, 2, 4 or 8 bytes at an address. Raises `Fault`."""
+        """What a load of 1, 2, 4 or 8 bytes would give: for traces. Raises `Fault`."""
         return self.regions.get(address >> TAG_SHIFT, NOWHERE).load(address, size)
-
-    def store(self, address: int, size: int, value: int) -> None:
-        """Write the lower `size` bytes of a number. Raises `Fault`."""
-        self.regions.get(address >> TAG_SHIFT, NOWHERE).store(address, size, value)
 
     def read(self, address: int, size: int) -> bytes:
         """See `helpers.Machine`. No byte at all may be read from anywhere."""
@@ -157,6 +148,15 @@ class Execution:
         self.registers[1:10] = [self.unwritten] * 5 + frame.saved
         self.registers[10] = self.stack.top
         return frame.return_pc
+
+
+def _context_buffer(layout: Context, given: Bytes | None) -> Bytes:
+    """Writable bytes of a context: the caller's where they are writable."""
+    if given is None:
+        return bytearray(layout.size)
+    if len(given) != layout.size:
+        raise ArgumentError(f"a {layout.name} has {layout.size} bytes, not {len(given)}")
+    return bytearray(given) if memoryview(given).readonly else given
 
 
 def uninitialised(register: int) -> Fault:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from pybpf.errors import ArgumentError
-from pybpf.helpers import Body, Helper, Ret
+from pybpf.helpers import Body, Helper, Ret, number_of
 from pybpf.instruction import Instruction
 from pybpf.interpreter.execution import HALT, Environment, Execution, uninitialised
 from pybpf.interpreter.regions import NOWHERE, Fault
@@ -202,39 +202,47 @@ _ATOMICS: Final = threading.Lock()
 
 
 def _atomic(pc: int, instruction: Instruction) -> Step:
-    """Read-modify-write, load-acquire and store-release: like Linux, only at addresses aligned to their size."""
-    code, size, next_pc = instruction.op.code, instruction.op.size, pc + 1
-    base, other = instruction.dst, instruction.src
-    if code == "load_acquire":
-        base, other = other, base
-    result = {"load_acquire": other, "cmpxchg": 0, "xchg": other}.get(code)
-    if code.startswith("fetch_"):
-        result = other
-    if result == MAX_REGISTER:
-        return _refuse(_FRAME_POINTER_WRITE)
+    """Like Linux, only at addresses that are aligned to the size of the access."""
+    match instruction.op.code:
+        case "load_acquire":
+            base, access = instruction.src, _load(pc, instruction)
+        case "store_release":
+            base, access = instruction.dst, _store(pc, instruction)
+        case _:
+            base, access = instruction.dst, _modify(pc, instruction)
+    offset, size = instruction.offset, instruction.op.size
 
-    def operate(run: Execution, address: int, operand: int, r0: int) -> int:
-        if code == "store_release":
-            run.store(address, size, operand)
-            return 0
-        old = run.load(address, size)
-        if code != "load_acquire":
-            run.store(address, size, atomic(code, old, operand, r0, 8 * size))
-        return old
+    def step(run: Execution) -> int:
+        address = run.registers[base]
+        if address is not None and (address + offset) % size:
+            where = f"{(address + offset) & U64:#x}"
+            raise Fault(f"unaligned atomic access of {size} bytes at {where}", (address + offset) & U64)
+        return access(run)
+
+    return step
+
+
+def _modify(pc: int, instruction: Instruction) -> Step:
+    """Read, modify and write in one step; some operators leave in a register what memory held."""
+    code, width, size = instruction.op.code, instruction.op.width, instruction.op.size
+    dst, src, offset, next_pc = instruction.dst, instruction.src, instruction.offset, pc + 1
+    compares = code == "cmpxchg"
+    fetched = 0 if compares else src if code == "xchg" or code.startswith("fetch_") else None
+    if fetched == MAX_REGISTER:
+        return _refuse(_FRAME_POINTER_WRITE)
 
     def step(run: Execution) -> int:
         registers = run.registers
-        pointer, operand = registers[base], 0 if code == "load_acquire" else registers[other]
-        r0 = registers[0] if code == "cmpxchg" else 0
-        if pointer is None or operand is None or r0 is None:
-            raise uninitialised(base if pointer is None else other if operand is None else 0)
-        address = (pointer + instruction.offset) & U64
-        if address % size:
-            raise Fault(f"unaligned atomic access of {size} bytes at {address:#x}", address)
+        base, operand, expected = registers[dst], registers[src], registers[0] if compares else 0
+        if base is None or operand is None or expected is None:
+            raise uninitialised(dst if base is None else src if operand is None else 0)
+        address = (base + offset) & U64
+        region = run.regions.get(address >> TAG_SHIFT, NOWHERE)
         with _ATOMICS:
-            old = operate(run, address, operand, r0)
-        if result is not None:
-            registers[result] = old
+            old = region.load(address, size)
+            region.store(address, size, atomic(code, old, operand, expected, width))
+        if fetched is not None:
+            registers[fetched] = old
         return next_pc
 
     return step
@@ -295,10 +303,10 @@ def _call(pc: int, instruction: Instruction, program: Program, environment: Envi
     reference = program.references.get(pc)
     if reference is None:
         return _call_helper(pc + 1, instruction.imm, environment.type)
-    for number, helper in environment.type.helpers.items():
-        if helper.name == reference.name:
-            return _call_helper(pc + 1, number, environment.type)
-    return _refuse(f"program type {environment.type.name!r} has no helper {reference.name!r}")
+    number = number_of(environment.type.helpers, reference.name)
+    if number is None:
+        return _refuse(f"program type {environment.type.name!r} has no helper {reference.name!r}")
+    return _call_helper(pc + 1, number, environment.type)
 
 
 def _call_helper(next_pc: int, number: int, type_: ProgramType) -> Step:
