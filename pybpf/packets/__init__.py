@@ -9,12 +9,13 @@ pcapng.py   the block format, read
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import IO, Final, Literal
 
 from pybpf.errors import ArgumentError, CaptureError
 from pybpf.packets import pcap, pcapng
 from pybpf.packets.batch import LINKTYPE_ETHERNET, PacketBatch
-from pybpf.packets.source import CaptureInput, open_source
+from pybpf.packets.source import CaptureInput, Source, name_of, open_source
 
 __all__ = ["LINKTYPE_ETHERNET", "PacketBatch", "read_pcap", "write_pcap"]
 
@@ -39,11 +40,12 @@ def read_pcap(
 
     The packets stay where they are in the file's bytes; only their places are worked out.
 
-    `capture` is a path, a binary stream (read to its end) or the bytes themselves. `truncated` says what becomes
-    of a capture that ends in the middle of a packet, as that of a killed tcpdump: an error, or ``"keep"`` for the
-    whole packets before it. `memory_map` maps a file instead of reading it: for captures larger than memory, and
-    only where nobody truncates the file while the batch lives (the system kills a process that touches the
-    missing part). A compressed capture that expands to more than `max_expanded` bytes (1 GiB) is refused.
+    `capture` is a path, a binary stream (read to its end) or the bytes themselves. `truncated` says what
+    becomes of a capture that ends in the middle of a packet, as that of a killed tcpdump: an error, or
+    ``"keep"`` for the whole packets before it. `memory_map` maps a file instead of reading it: for captures
+    larger than memory, and only where nobody truncates the file while the batch lives (the system kills a
+    process that touches the missing part). A compressed capture that expands to more than `max_expanded` bytes
+    (1 GiB) is refused.
 
     Raises CaptureError, with the file, the byte and the number of whole packets before it, for whatever is
     missing, damaged or of another format, for packets longer than the snap length or 262144 bytes, and for
@@ -56,17 +58,25 @@ def read_pcap(
     """
     if truncated not in ("error", "keep"):
         raise ArgumentError(f"truncated={truncated!r}: it is 'error' or 'keep'")
-    source = open_source(capture, memory_map=memory_map, max_expanded=max_expanded)
+    try:
+        source = open_source(capture, memory_map=memory_map, max_expanded=max_expanded)
+        batch, fault = _reader(source)(source)
+    except MemoryError as error:
+        hint = "memory_map=True reads an uncompressed file in place"
+        raise CaptureError(f"{name_of(capture)}: does not fit in memory ({hint})") from error
+    if fault is not None and truncated == "error":
+        raise fault
+    return batch
+
+
+def _reader(source: Source) -> Callable[[Source], tuple[PacketBatch, CaptureError | None]]:
     magic = bytes(source.buffer[:4])
     if not magic:
         raise source.error("empty, not a capture")
     if magic not in _READERS:
-        known = _OTHER_FORMATS.get(magic, f"not a pcap or pcapng capture: it begins with {magic.hex(' ')}")
-        raise source.error(known)
-    batch, fault = _READERS[magic](source)
-    if fault is not None and truncated == "error":
-        raise fault
-    return batch
+        unknown = f"not a pcap or pcapng capture: it begins with {magic.hex(' ')}"
+        raise source.error(_OTHER_FORMATS.get(magic, unknown))
+    return _READERS[magic]
 
 
 def write_pcap(file: str | os.PathLike[str] | IO[bytes], batch: PacketBatch) -> None:
@@ -74,8 +84,8 @@ def write_pcap(file: str | os.PathLike[str] | IO[bytes], batch: PacketBatch) -> 
 
     Times are microseconds, or nanoseconds where one of them needs it. `file` is a path or a binary stream.
 
-    Raises CaptureError where the file cannot be written, ArgumentError for what the format cannot hold: packets
-    of more than 262144 bytes and times after 2106.
+    Raises CaptureError where the file cannot be written, ArgumentError for what the format cannot hold:
+    packets of more than 262144 bytes and times after 2106.
     """
     pieces = pcap.write(batch)
     if not isinstance(file, str | os.PathLike):

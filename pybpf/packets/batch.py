@@ -22,8 +22,8 @@ LINKTYPE_ETHERNET = 1
 class PacketBatch:
     """n packets that lie in one buffer: packet i is `data[offsets[i]:offsets[i] + lengths[i]]`.
 
-    Packets may overlap, repeat and leave gaps, so that a selection of a batch shares its buffer. The arrays are
-    read-only and contiguous, and every packet lies in the buffer: code that has a batch need not check again.
+    Packets may overlap, repeat and leave gaps, so that a selection of a batch shares its buffer. The arrays
+    are read-only and contiguous, and every packet lies in the buffer: code that has a batch need not check.
 
     ==================  ===========  ==================================================================
     `data`              uint8[...]   the buffer; it may hold more than the packets
@@ -97,8 +97,8 @@ class PacketBatch:
     def repeat(self, count: int) -> PacketBatch:
         """Make a batch of `count` packets out of this one's, from the first again after the last.
 
-        It shares the buffer; timestamps repeat with their packets. Raises ArgumentError where packets are asked
-        of an empty batch.
+        It shares the buffer; timestamps repeat with their packets. Raises ArgumentError where packets are
+        asked of an empty batch.
         """
         if count < 0 or (count > 0 and len(self) == 0):
             raise ArgumentError(f"{count} packets cannot be made out of {len(self)}")
@@ -121,7 +121,7 @@ class PacketBatch:
     ) -> PacketBatch: ...
 
     def __getitem__(self, index: Any) -> bytes | PacketBatch:
-        """A packet's bytes; or, for a slice, a mask or an array of numbers, a batch that shares the buffer."""
+        """A packet's bytes; for a slice, a mask or an array of numbers, a batch that shares the buffer."""
         if not isinstance(index, slice):
             if not isinstance(index, np.ndarray | list):
                 i = operator.index(index)

@@ -85,7 +85,7 @@ def _walk(source: Source, order: str, snap_length: int) -> tuple[NDArray[np.int6
 def write(batch: PacketBatch) -> Iterator[bytes | memoryview]:
     """The file, piece by piece: little-endian, with nanoseconds only where a timestamp needs them.
 
-    Raises ArgumentError for what the format cannot hold: a packet of more than 262144 bytes, a time after 2106.
+    Raises ArgumentError for what the format cannot hold: packets of more than 262144 bytes, times after 2106.
     """
     seconds, fractions = np.divmod(batch.timestamps, np.uint64(10**9))
     unfit = (batch.lengths > MAX_CAPTURED) | (seconds >> np.uint64(32) > 0)

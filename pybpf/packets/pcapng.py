@@ -9,11 +9,11 @@ A file is a row of blocks, each of a type, its length, a body and its length aga
     old packet   type   length   interface | drops  time (high)   time (low)   captured   original   data ...
     simple       type   length   original           data ...
 
-Every section has a byte order and interfaces of its own; an interface says what its packets' times count. Blocks
-of other types (names, statistics, secrets, custom) are skipped.
+Every section has a byte order and interfaces of its own; an interface says what its packets' times count.
+Blocks of other types (names, statistics, secrets, custom) are skipped.
 
-python-pcapng reads the same format, but copies each packet and forgets where it lay, takes 16 microseconds for one
-(release 2.1.1; this reader takes less than one) and cannot tell a file that is cut off from one that ends.
+python-pcapng reads the same format, but copies each packet and forgets where it lay, takes 16 microseconds for
+one (release 2.1.1; this reader takes one) and cannot tell a file that is cut off from one that ends.
 """
 
 from __future__ import annotations
@@ -58,18 +58,17 @@ class _Interface:
     link_type: int
     snap_length: int
     ticks_per_second: int
-    time_offset_ns: int
+    time_offset_s: int
 
     @property
     def tick_range(self) -> tuple[int, int]:
         """The first and last tick whose time fits 64 bits of nanoseconds since 1970."""
-        first = -(self.time_offset_ns * self.ticks_per_second // 10**9)
-        beyond = ((1 << 64) - self.time_offset_ns) * self.ticks_per_second
-        return first, (beyond - 1) // 10**9
+        beyond = ((1 << 64) - self.time_offset_s * 10**9) * self.ticks_per_second
+        return -self.time_offset_s * self.ticks_per_second, (beyond - 1) // 10**9
 
     def nanoseconds(self, ticks: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """Ticks of the range as nanoseconds since 1970, rounded down."""
-        offset, per_second = self.time_offset_ns, self.ticks_per_second
+        offset, per_second = self.time_offset_s * 10**9, self.ticks_per_second
         factor, rest = divmod(10**9, per_second)
         if rest == 0:  # sums wrap around to the right result, a negative offset included
             return ticks * np.uint64(factor) + np.uint64(offset % (1 << 64))
@@ -175,7 +174,7 @@ def _interface(source: Source, byte_order: str, packets: int, position: int, len
     (resolution,) = options[_TIME_RESOLUTION]
     (offset_s,) = struct.unpack(byte_order + "q", options[_TIME_OFFSET])
     base = 2 if resolution & 0x80 else 10
-    return _Interface(link_type, snap_length, base ** (resolution & 0x7F), offset_s * 10**9)
+    return _Interface(link_type, snap_length, base ** (resolution & 0x7F), offset_s)
 
 
 def _columns(source: Source, section: _Section) -> _Columns:

@@ -29,7 +29,7 @@ _CHUNK: Final = 1 << 20
 
 @dataclass(frozen=True)
 class Source:
-    """A capture's bytes, uncompressed. `name` is what errors call it; `cut` says why the bytes end early, if they do."""
+    """A capture's bytes, uncompressed. `name` is what errors call it; `cut` says why the bytes end early."""
 
     data: NDArray[np.uint8]
     name: str
@@ -57,14 +57,21 @@ class Source:
         return self.error(f"the capture is cut off: {self.cut or reason} ({hint})", packets, offset)
 
 
+def name_of(capture: CaptureInput) -> str:
+    """What errors call it: a path, a stream's name, or "capture" where there is neither."""
+    return (
+        str(capture) if isinstance(capture, str | os.PathLike) else str(getattr(capture, "name", "capture"))
+    )
+
+
 def open_source(capture: CaptureInput, *, memory_map: bool, max_expanded: int) -> Source:
     """Read and, where gzip's magic is at the start, decompress. Raises CaptureError."""
     if isinstance(capture, bytes | bytearray | memoryview):
-        name, content = "capture", memoryview(capture).cast("B")
+        name, content = name_of(capture), memoryview(capture).cast("B")
     elif isinstance(capture, str | os.PathLike):
-        name, content = os.fspath(capture), _read_file(os.fspath(capture), memory_map)
+        name, content = name_of(capture), _read_file(os.fspath(capture), memory_map)
     elif hasattr(capture, "read"):
-        name, content = _read_stream(capture)
+        name, content = name_of(capture), _read_stream(capture)
     else:
         raise ArgumentError(f"a capture is a path, a binary stream or bytes, not {type(capture).__name__}")
     if bytes(content[:2]) == _GZIP_MAGIC:
@@ -85,21 +92,18 @@ def _read_file(path: str, memory_map: bool) -> memoryview:
         raise CaptureError(f"{path}: {error.strerror}") from error
     except ValueError as error:  # a path with a null byte
         raise CaptureError(f"{path!r}: {error}") from error
-    except MemoryError as error:
-        raise CaptureError(f"{path}: larger than memory (memory_map=True reads it in place)") from error
 
 
-def _read_stream(stream: IO[bytes]) -> tuple[str, memoryview]:
-    name = str(getattr(stream, "name", "capture"))
+def _read_stream(stream: IO[bytes]) -> memoryview:
+    name = name_of(stream)
     try:
-        content = stream.read()
+        content: object = stream.read()
     except OSError as error:
         raise CaptureError(f"{name}: {error.strerror or error}") from error
     if not isinstance(content, bytes | bytearray):
-        raise CaptureError(
-            f"{name}: a stream of {type(content).__name__}, not of bytes; open it in binary mode"
-        )
-    return name, memoryview(content)
+        kind = type(content).__name__
+        raise CaptureError(f"{name}: a stream of {kind}, not of bytes; open it in binary mode")
+    return memoryview(content)
 
 
 def _decompress(name: str, content: memoryview, max_expanded: int) -> Source:

@@ -1,4 +1,4 @@
-"""The captures in examples/captures: other readers agree about them, and no damage to them does more than raise CaptureError."""
+"""The captures in examples/captures: other readers agree, and no damage does more than raise CaptureError."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_tcpdump_reads_what_was_written(name, tmp_path):
 
 @every_capture
 def test_every_byte_of_a_cut_capture_is_accounted_for(name):
-    """Cut anywhere, a capture gives the packets that lie before the cut and nothing else, or says that it is cut."""
+    """Cut anywhere, a capture gives the packets that lie before the cut and nothing else."""
     data, whole = plain(name), read_pcap(DIRECTORY / name)
     ends = (whole.offsets + whole.lengths).tolist()
     padded = [end + (-end % 4) + 4 for end in ends] if name.endswith(".pcapng") else ends

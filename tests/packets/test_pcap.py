@@ -72,7 +72,7 @@ def test_unknown_version():
 
 @pytest.mark.parametrize("missing", range(1, 21))
 def test_cut_in_the_middle_of_a_packet(missing):
-    """In its record header or in its bytes: an error that says what is whole, unless the whole packets are asked for."""
+    """In its record header or in its bytes: an error that says what is whole, unless that is asked for."""
     whole = file_header() + record(b"first") + record(b"second")
     data = (whole + record(b"last"))[:-missing]
     if missing == 20:
@@ -81,8 +81,8 @@ def test_cut_in_the_middle_of_a_packet(missing):
     error = refusal(data)
     assert error.packet == 2
     assert str(error) == (
-        f"capture: byte {len(whole)}: after 2 whole packets: the capture is cut off: {20 - missing} bytes of a packet "
-        "(truncated='keep' reads the whole packets)"
+        f"capture: byte {len(whole)}: after 2 whole packets: the capture is cut off: {20 - missing} bytes "
+        "of a packet (truncated='keep' reads the whole packets)"
     )
     assert list(read_pcap(data, truncated="keep")) == [b"first", b"second"]
 
@@ -136,7 +136,7 @@ def test_what_is_written_is_read_again(packets, link_type):
 
 def test_written_bytes():
     """Exactly the file put together by hand; nanoseconds only where a time needs them."""
-    for magic, fraction, ns in ((MICROSECONDS, 5, 5000), (NANOSECONDS, 5001, 5001)):
+    for magic, fraction, ns in ((MICROSECONDS, 5, 5000), (NANOSECONDS, 5010, 5010)):
         write_pcap(stream := io.BytesIO(), PacketBatch.from_packets([b"abc"], timestamps=[3 * 10**9 + ns]))
         expected = file_header(magic=magic, snap_length=262144) + record(b"abc", seconds=3, fraction=fraction)
         assert stream.getvalue() == expected

@@ -1,10 +1,12 @@
-"""Where a capture's bytes come from: every kind of input gives the same batch, every bad one a line that names it."""
+"""Where a capture's bytes come from: every input gives the same batch, every bad one a line that names it."""
 
 from __future__ import annotations
 
 import gzip
 import io
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -114,4 +116,41 @@ def test_gzip_bomb(capture):
     """Expansion stops at the limit, long before memory is full."""
     bomb = gzip.compress(capture + bytes(1 << 20))
     assert refusal(bomb, max_expanded=1 << 16).startswith("capture: expands to more than 65536 bytes")
-    assert list(read_pcap(gzip.compress(capture), max_expanded=len(capture))) == PACKETS
+    small = gzip.compress(capture)
+    assert list(read_pcap(small, max_expanded=len(capture))) == PACKETS
+    refusal(small, max_expanded=len(capture) - 1)
+
+
+class Broken(io.BytesIO):
+    name = "broken"
+
+    def read(self, size=-1):
+        raise OSError("Input/output error")
+
+
+def test_stream_that_cannot_be_read():
+    assert refusal(Broken()) == "broken: Input/output error"
+
+
+LARGER_THAN_MEMORY = """
+import resource, sys
+from pybpf import CaptureError, read_pcap
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (64 << 20),) * 2)
+try:
+    read_pcap(sys.argv[1])
+except CaptureError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is set with Linux's /proc")
+def test_file_larger_than_memory(tmp_path):
+    """A process that may use 64 MiB more reads a (sparse) file of 1 GiB."""
+    path = tmp_path / "huge.pcap"
+    path.touch()
+    os.truncate(path, 1 << 30)
+    command = [sys.executable, "-c", LARGER_THAN_MEMORY, path]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert output.startswith(f"{path}: does not fit in memory (memory_map=True")
