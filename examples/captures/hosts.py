@@ -130,7 +130,7 @@ def name_server() -> Iterator[None]:
 
 
 def get(size: int, host: str = SERVER_IP, options: bytes = b"", requests: int = 1) -> None:
-    """Fetch `requests` pages over one connection, which the client closes; `options` are IP options (RFC 791)."""
+    """Fetch pages over one connection, which the client closes; `options` are IP options (RFC 791)."""
     connection = http.client.HTTPConnection(host, HTTP)
     connection.sock = tcp_connect(host, HTTP, options)
     for _ in range(requests):

@@ -3,9 +3,9 @@
 
     sudo python3 make_captures.py [NAME...]
 
-Needs Linux, root, iproute2, tcpdump, dumpcap (for the pcapng) and dnsmasq (for DNS answers). Every address lies in
-the namespaces that network.py makes, and every amount of traffic is a constant here. Only what a host's stack
-would not send by itself is built from bytes: the SYN flood, and SYNs that look like another system's.
+Needs Linux, root, iproute2, tcpdump, dumpcap (for the pcapng) and dnsmasq (for DNS answers). Every address
+lies in the namespaces that network.py makes, and every amount of traffic is a constant here. Only what a host's
+stack would not send by itself is built from bytes: the SYN flood, and SYNs that look like another system's.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def fragments() -> None:
 
 
 def p0f() -> None:
-    """Stacks with an initial TTL of 64 and 128, a window of 8192 and others; then SYNs like those of Windows 7."""
+    """Initial TTLs of 64 and 128, a window of 8192 and others; then SYNs like those of Windows 7."""
     get(1000)
     sysctl(CLIENT, {"ipv4/ip_default_ttl": 128, "ipv4/tcp_timestamps": 0})
     get(1000)
@@ -225,7 +225,7 @@ CAPTURES = [
 
 
 def make(capture: Capture) -> None:
-    """In a new network, so that nothing of one capture shows in the next; a failed run leaves the old file."""
+    """In a new network: nothing of one capture shows in the next. A failed run leaves the old file."""
     # Few retries: what goes unanswered ends within the capture. ICMP errors are not to be rationed.
     settings = {"ipv4/tcp_synack_retries": 1, "ipv4/icmp_ratelimit": 0, "ipv6/icmp/ratelimit": 0}
     with network(settings), servers(), tempfile.TemporaryDirectory() as directory:

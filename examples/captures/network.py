@@ -4,9 +4,9 @@
     eth0 ───────── client0 ── relay ─────────────── server0 ─────────── eth0            Wire()
     eth0 ───────── client0 ─ relay ─ trunk0 ── trunk1 ─ relay ─ server0 ─ eth0          Wire(vlan=10)
 
-The three namespaces have no link to the outside: nothing sent here can leave them. The relay is a loop in user
-space, not a bridge with `tc netem`, so that loss, duplicates, reordering and VLAN tags need no kernel module.
-Linux only, as root.
+The three namespaces have no link to the outside: nothing sent here can leave them. The relay is a loop in
+user space, not a bridge with `tc netem`, so that loss, duplicates, reordering and VLAN tags need no kernel
+module. Linux only, as root.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @contextlib.contextmanager
 def inside(namespace: str) -> Iterator[None]:
-    """What this thread opens here (sockets, files of /proc/sys/net) belongs to `namespace`, and stays there."""
+    """What this thread opens here (sockets, files of /proc/sys/net) belongs to `namespace` for good."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
     try:
         target = os.open(f"/var/run/netns/{namespace}", os.O_RDONLY)
@@ -75,9 +75,9 @@ def ip(namespace: str, *arguments: str) -> None:
 
 @contextlib.contextmanager
 def network(settings: dict[str, int]) -> Iterator[None]:
-    """Build the three namespaces and take them away again, whatever happens; `settings` are the hosts' (see `sysctl`).
+    """Build the three namespaces and take them away again, whatever happens.
 
-    What an earlier, killed run left goes first.
+    `settings` are kernel parameters of the hosts (see `sysctl`). What an earlier, killed run left goes first.
     """
     _delete_namespaces()
     try:
@@ -232,7 +232,7 @@ def _packet_socket(interface: str) -> socket.socket:
 
 @contextlib.contextmanager
 def capturing(command: Sequence[str]) -> Iterator[None]:
-    """Run tcpdump or dumpcap in the wire's namespace around the traffic; a packet that it dropped is an error."""
+    """Run tcpdump or dumpcap in the wire's namespace around the traffic; a packet it dropped is an error."""
     process = subprocess.Popen(["ip", "netns", "exec", WIRE, *command], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     log = ""

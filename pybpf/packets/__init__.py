@@ -44,8 +44,8 @@ def read_pcap(
     becomes of a capture that ends in the middle of a packet, as that of a killed tcpdump: an error, or
     ``"keep"`` for the whole packets before it. `memory_map` maps a file instead of reading it: for captures
     larger than memory, and only where nobody truncates the file while the batch lives (the system kills a
-    process that touches the missing part). A compressed capture that expands to more than `max_expanded` bytes
-    (1 GiB) is refused.
+    process that touches the missing part). A compressed capture that expands to more than `max_expanded`
+    bytes (1 GiB) is refused.
 
     Raises CaptureError, with the file, the byte and the number of whole packets before it, for whatever is
     missing, damaged or of another format, for packets longer than the snap length or 262144 bytes, and for

@@ -12,8 +12,8 @@ A file is a row of blocks, each of a type, its length, a body and its length aga
 Every section has a byte order and interfaces of its own; an interface says what its packets' times count.
 Blocks of other types (names, statistics, secrets, custom) are skipped.
 
-python-pcapng reads the same format, but copies each packet and forgets where it lay, takes 16 microseconds for
-one (release 2.1.1; this reader takes one) and cannot tell a file that is cut off from one that ends.
+python-pcapng reads the same format, but copies each packet and forgets where it lay, takes 16 microseconds
+for one (release 2.1.1; this reader takes one) and cannot tell a file that is cut off from one that ends.
 """
 
 from __future__ import annotations

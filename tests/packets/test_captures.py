@@ -39,7 +39,7 @@ def test_there_are_captures_of_every_format():
 
 @every_capture
 def test_dpkt_reads_the_same(name):
-    """Bytes and times; dpkt gives times as floating point or decimal seconds, so microseconds are compared."""
+    """Bytes and times; dpkt gives times as floating point or decimal seconds: compared to a microsecond."""
     module = dpkt.pcapng if name.endswith(".pcapng") else dpkt.pcap
     theirs = list(module.Reader(io.BytesIO(plain(name))))
     batch = read_pcap(DIRECTORY / name)
