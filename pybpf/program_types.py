@@ -6,13 +6,20 @@ A `ProgramType` is a value. The verifier, the engines and the loader read it; a 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
 from pybpf.errors import ArgumentError
 from pybpf.helpers import LINUX, OKO, Helper
+
+Clock = Callable[[], int]
+"""Gives the time in nanoseconds."""
+
+CLOCKS: Final[dict[str, Clock]] = {"monotonic": time.monotonic_ns, "realtime": time.time_ns}
+"""The clocks that a program type can name."""
 
 
 class Entry(Enum):
@@ -105,6 +112,16 @@ class ProgramType:
     clock: str = "monotonic"
     minimum_length: int = 0
     policy: Policy = Policy()
+
+    @property
+    def now(self) -> Clock:
+        """The clock that `clock` names. Raises `ArgumentError` where there is none of the name."""
+        if self.clock not in CLOCKS:
+            known = ", ".join(CLOCKS)
+            raise ArgumentError(
+                f"program type {self.name!r}: unknown clock {self.clock!r}: known are {known}"
+            )
+        return CLOCKS[self.clock]
 
     def verdict(self, value: int) -> str:
         """The name of a result.

@@ -12,11 +12,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
 from pybpf.errors import ArgumentError
-from pybpf.interpreter import Clock, Interpreter
-from pybpf.interpreter.regions import Bytes
+from pybpf.interpreter import Interpreter
 from pybpf.maps import BpfMap, create
 from pybpf.program import MapSpec, Program
-from pybpf.program_types import FieldKind, ProgramType
+from pybpf.program_types import Clock, FieldKind, ProgramType
+from pybpf.regions import Bytes
 from pybpf.verifier.facts import VerifiedProgram
 
 if TYPE_CHECKING:

@@ -23,7 +23,6 @@ from pybpf import (
     VerifiedProgram,
 )
 from pybpf import maps as map_types
-from pybpf.interpreter import clock_of
 from pybpf.program_types import FILTER, MEMORY, XDP, Context, Entry, Field, ProgramType
 
 COUNTERS = MapSpec("counters", "array", key_size=4, value_size=8, max_entries=2)
@@ -204,8 +203,8 @@ def test_clock_is_injected():
 
 
 def test_default_clock_is_the_program_types():
-    assert clock_of(FILTER) is time.time_ns
-    assert clock_of(XDP) is time.monotonic_ns
+    assert FILTER.now is time.time_ns
+    assert XDP.now is time.monotonic_ns
 
 
 def test_executed_counts_instructions_over_all_runs():

@@ -6,8 +6,9 @@ verifier to that and the native code to the results.
 
     interpreter   Interpreter: a program made ready, and the loop
     steps         what each instruction does
-    execution     one run: registers, frames, what helpers see
-    regions       the memory of a run, with every access checked
+    execution     one run: registers, stack frames, memory
+
+The memory of a run, with every access checked, is `pybpf.regions`.
 
 A register holds a number, so an address says which region it points into and not which object it was made from: an access
 that leaves one stack frame or one map value for its neighbour is a valid access to the neighbour. Everything else that the
@@ -16,8 +17,8 @@ verifier proves of an access is checked.
 
 from __future__ import annotations
 
-from pybpf.interpreter.execution import CLOCKS, Clock, Execution, clock_of
+from pybpf.interpreter.execution import Execution
 from pybpf.interpreter.interpreter import Interpreter, Outcome, Trace
-from pybpf.interpreter.regions import Fault
+from pybpf.regions import Fault
 
-__all__ = ["CLOCKS", "Clock", "Execution", "Fault", "Interpreter", "Outcome", "Trace", "clock_of"]
+__all__ = ["Execution", "Fault", "Interpreter", "Outcome", "Trace"]

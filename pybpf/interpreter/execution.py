@@ -1,47 +1,30 @@
-"""One run under way: registers, frames and regions, and what helpers may do to them."""
+"""One run under way: registers, stack frames and memory."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from pybpf import helpers
 from pybpf.errors import ArgumentError
-from pybpf.interpreter.regions import (
-    NOWHERE,
+from pybpf.isa import MAX_REGISTER
+from pybpf.maps import BpfMap
+from pybpf.memory import CONTEXT, FIRST_MAP, MAX_FRAMES, PACKET, STACK, TAG_SHIFT
+from pybpf.program_types import Clock, Context, Entry, ProgramType
+from pybpf.regions import (
     Bytes,
     ContextFields,
     Fault,
     Frame,
     MapValues,
+    Memory,
     Packet,
     Region,
     Stack,
 )
-from pybpf.isa import MAX_REGISTER
-from pybpf.maps import BpfMap
-from pybpf.memory import CONTEXT, FIRST_MAP, MAX_FRAMES, PACKET, STACK, TAG_SHIFT, map_address, map_index
-from pybpf.program_types import Context, Entry, ProgramType
-
-Clock = Callable[[], int]
-"""Gives the time in nanoseconds."""
-
-CLOCKS: Final[dict[str, Clock]] = {"monotonic": time.monotonic_ns, "realtime": time.time_ns}
-"""The clocks that a program type can name."""
 
 HALT: Final = 1 << 64
 """The pc after the last instruction of a run: no jump can reach it."""
-
-
-def clock_of(type_: ProgramType) -> Clock:
-    """The clock that a program type asks for. Raises `ArgumentError` for one that pybpf does not have."""
-    if type_.clock not in CLOCKS:
-        known = ", ".join(CLOCKS)
-        raise ArgumentError(f"program type {type_.name!r}: unknown clock {type_.clock!r}: known are {known}")
-    return CLOCKS[type_.clock]
 
 
 @dataclass(frozen=True)
@@ -59,27 +42,24 @@ class Environment:
         return {FIRST_MAP + number: MapValues(number, map) for number, map in enumerate(self.maps)}
 
 
-class Execution:
-    """One run under way: `helpers.Machine` for the bodies of helpers, and what a trace sees.
+class Execution(Memory):
+    """One run under way: what steps act on, what the bodies of helpers see (`Memory`), and what a trace is shown.
 
     `registers` are r0 to r10, None where uninitialised; `stack.frames` are the frames of the calls under way.
     """
 
-    __slots__ = ("_environment", "packet", "regions", "registers", "stack", "unwritten")
+    __slots__ = ("packet", "registers", "stack", "unwritten")
 
     def __init__(self, environment: Environment, packet: Bytes, context: Bytes | None) -> None:
         type_ = environment.type
-        self._environment = environment
+        super().__init__(dict(environment.regions), environment.maps, environment.clock)
         self.unwritten = None if environment.strict else 0
         self.registers: list[int | None] = [self.unwritten] * (MAX_REGISTER + 1)
         buffer = bytearray(packet) if type_.packet_writable else memoryview(packet).toreadonly().cast("B")
         self.packet = Packet(buffer, type_.packet_writable)
         self.stack = Stack(tracked=environment.strict and not type_.policy.uninitialised_stack)
-        self.regions: dict[int, Region] = {
-            STACK >> TAG_SHIFT: self.stack,
-            PACKET >> TAG_SHIFT: self.packet,
-            **environment.regions,
-        }
+        self.regions[STACK >> TAG_SHIFT] = self.stack
+        self.regions[PACKET >> TAG_SHIFT] = self.packet
         if type_.context is not None:
             fields = _context_buffer(type_.context, context)
             self.regions[CONTEXT >> TAG_SHIFT] = ContextFields(type_.context, fields, self.packet.size)
@@ -96,35 +76,6 @@ class Execution:
                 return self.packet.size
             case Entry.CONTEXT:
                 return CONTEXT
-
-    def load(self, address: int, size: int) -> int:
-        """What a load of 1, 2, 4 or 8 bytes would give: for traces. Raises `Fault`."""
-        return self.regions.get(address >> TAG_SHIFT, NOWHERE).load(address, size)
-
-    def read(self, address: int, size: int) -> bytes:
-        """See `helpers.Machine`. No byte at all may be read from anywhere."""
-        if size == 0:
-            return b""
-        buffer, at = self.regions.get(address >> TAG_SHIFT, NOWHERE).find(address, size, False)
-        return bytes(buffer[at : at + size])
-
-    def write(self, address: int, data: bytes) -> None:
-        """See `helpers.Machine`."""
-        if data:
-            buffer, at = self.regions.get(address >> TAG_SHIFT, NOWHERE).find(address, len(data), True)
-            memoryview(buffer)[at : at + len(data)] = data
-
-    def map_at(self, address: int) -> tuple[helpers.Map, int]:
-        """See `helpers.Machine`."""
-        number = map_index(address)
-        maps = self._environment.maps
-        if number is None or number >= len(maps) or address != map_address(number):
-            raise Fault(f"helper argument {address:#x} is not a map", address)
-        return maps[number].operations, address
-
-    def now(self) -> int:
-        """See `helpers.Machine`."""
-        return self._environment.clock()
 
     def enter(self, target: int, return_pc: int) -> int:
         """Call a function of the program: it gets r1 to r5 and a stack frame; r6 to r9 are saved."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pybpf import program_types
 from pybpf.errors import ArgumentError, BudgetExceeded, Trap
 from pybpf.instruction import Instruction
-from pybpf.interpreter.execution import HALT, Clock, Environment, Execution, clock_of
-from pybpf.interpreter.regions import Bytes, Fault
+from pybpf.interpreter.execution import HALT, Environment, Execution
 from pybpf.interpreter.steps import Step, make_steps
 from pybpf.maps import BpfMap, create
 from pybpf.program import Program
-from pybpf.program_types import ProgramType
+from pybpf.program_types import Clock, ProgramType
+from pybpf.regions import Bytes, Fault
 
 Trace = Callable[[int, Instruction, Execution], None]
 """Called before each instruction: its pc, the instruction, the run (`registers`, `stack.frames`, `load`)."""
@@ -62,7 +62,7 @@ class Interpreter:
                 f"program {program.name!r} has {len(program.maps)} maps, {len(self.maps)} are given"
             )
         self.budget = self.type.policy.max_instructions if budget is None else budget
-        self._environment = Environment(self.type, self.maps, clock or clock_of(self.type), strict)
+        self._environment = Environment(self.type, self.maps, clock or self.type.now, strict)
         self._steps = make_steps(program, self._environment)
 
     def run(self, packet: Bytes, context: Bytes | None = None, *, trace: Trace | None = None) -> Outcome:

@@ -14,11 +14,11 @@ from pybpf.errors import ArgumentError
 from pybpf.helpers import Body, Helper, Ret, number_of
 from pybpf.instruction import Instruction
 from pybpf.interpreter.execution import HALT, Environment, Execution, uninitialised
-from pybpf.interpreter.regions import NOWHERE, Fault
 from pybpf.isa import MAX_REGISTER, Kind, Operand
 from pybpf.memory import CODE, TAG_SHIFT, function_address, map_address
 from pybpf.program import Program, Reference, RefKind
 from pybpf.program_types import ProgramType
+from pybpf.regions import NOWHERE, Fault
 from pybpf.semantics import ALU, CONDITION, END, U32, U64, atomic, signed
 
 Step = Callable[[Execution], int]

@@ -1,18 +1,19 @@
 """The memory of one run, region by region, with every access checked.
 
 A region turns an address into bytes, or says why there are none: `Fault` names the region, the offset and the size. The
-addresses themselves are `pybpf.memory`'s. This is how the interpreter sees memory; native code has its own checks.
+addresses themselves are `pybpf.memory`'s. The interpreter and the bodies of helpers see memory this way; native code has
+checks of its own.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from pybpf.maps import BpfMap
-from pybpf.memory import CONTEXT, PACKET, STACK_SIZE, STACK_TOP, map_address
-from pybpf.program_types import Context, Field, FieldKind
+from pybpf.maps import BpfMap, Operations
+from pybpf.memory import CONTEXT, PACKET, STACK_SIZE, STACK_TOP, TAG_SHIFT, map_address, map_index
+from pybpf.program_types import Clock, Context, Field, FieldKind
 
 Bytes = bytes | bytearray | memoryview
 
@@ -197,3 +198,42 @@ class ContextFields(Region):
 
     def _where(self, address: int) -> str:
         return f"context{address - CONTEXT:+d}"
+
+
+class Memory:
+    """The regions of one run, by the tags of their addresses: `helpers.Machine` for the bodies of helpers."""
+
+    __slots__ = ("clock", "maps", "regions")
+
+    def __init__(self, regions: dict[int, Region], maps: Sequence[BpfMap], clock: Clock) -> None:
+        self.regions = regions
+        self.maps = maps
+        self.clock = clock
+
+    def load(self, address: int, size: int) -> int:
+        """What a load of 1, 2, 4 or 8 bytes gives. Raises `Fault`."""
+        return self.regions.get(address >> TAG_SHIFT, NOWHERE).load(address, size)
+
+    def read(self, address: int, size: int) -> bytes:
+        """See `helpers.Machine`. No byte at all may be read from anywhere."""
+        if size == 0:
+            return b""
+        buffer, at = self.regions.get(address >> TAG_SHIFT, NOWHERE).find(address, size, False)
+        return bytes(buffer[at : at + size])
+
+    def write(self, address: int, data: bytes) -> None:
+        """See `helpers.Machine`."""
+        if data:
+            buffer, at = self.regions.get(address >> TAG_SHIFT, NOWHERE).find(address, len(data), True)
+            memoryview(buffer)[at : at + len(data)] = data
+
+    def map_at(self, address: int) -> tuple[Operations, int]:
+        """See `helpers.Machine`."""
+        number = map_index(address)
+        if number is None or number >= len(self.maps) or address != map_address(number):
+            raise Fault(f"helper argument {address:#x} is not a map", address)
+        return self.maps[number].operations, address
+
+    def now(self) -> int:
+        """See `helpers.Machine`."""
+        return self.clock()
