@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from pybpf.errors import ArgumentError, DecodeError
-from pybpf.isa import BY_OPCODE, MAX_REGISTER, WIDE, Kind, Op
+from pybpf.isa import ANY, BY_OPCODE, MAX_REGISTER, WIDE, Kind, Op
 
 ByteOrder = Literal["little", "big"]
 
@@ -71,15 +71,15 @@ def _decode_one(code: bytes, pc: int, byteorder: ByteOrder) -> Instruction:
         raise DecodeError(f"unknown opcode 0x{opcode:02x}", pc)
     for op in rows:
         if (
-            (op.imm is None or op.imm == imm)
-            and (op.offset is None or op.offset == offset)
-            and (op.src is None or op.src == src)
-            and (op.dst is None or op.dst == dst)
+            (op.imm is ANY or op.imm == imm)
+            and (op.offset is ANY or op.offset == offset)
+            and (op.src is ANY or op.src == src)
+            and (op.dst is ANY or op.dst == dst)
         ):
             break
     else:
         raise DecodeError(_reserved_field(rows, dst, src, offset, imm), pc)
-    for name, register, free in (("source", src, op.src is None), ("destination", dst, op.dst is None)):
+    for name, register, free in (("source", src, op.src is ANY), ("destination", dst, op.dst is ANY)):
         if free and register > MAX_REGISTER:
             raise DecodeError(f"invalid {name} register r{register}", pc)
     if opcode == WIDE:
@@ -93,20 +93,20 @@ def _second_immediate(code: bytes, pc: int, op: Op, byteorder: ByteOrder) -> int
     opcode, registers, offset, imm = _FORMAT[byteorder].unpack_from(code, (pc + 1) * SLOT)
     if opcode or registers or offset:
         raise DecodeError("incomplete wide load: its second half must be zero but for the immediate", pc)
-    if op.next_imm is not None and imm != op.next_imm:
+    if op.next_imm is not ANY and imm != op.next_imm:
         raise DecodeError(f"opcode 0x{WIDE:02x}: field next_imm is {imm}, must be {op.next_imm}", pc)
     return int(imm & 0xFFFF_FFFF)
 
 
 def _reserved_field(rows: tuple[Op, ...], dst: int, src: int, offset: int, imm: int) -> str:
-    """Name the field to blame: the first, by how few rows it leaves, that no row of the opcode accepts."""
+    """Name the field to blame. The rows of an opcode differ in one field, so some field has a value of no row."""
     fields = {"offset": offset, "src": src, "dst": dst, "imm": imm}
-    for name, value in fields.items():
-        allowed = sorted({row_value for op in rows if (row_value := getattr(op, name)) is not None})
-        if all(getattr(op, name) is not None for op in rows) and value not in allowed:
-            expected = ", ".join(map(str, allowed[:4])) + (", ..." if len(allowed) > 4 else "")
-            return f"opcode 0x{rows[0].opcode:02x}: field {name} is {value}, must be {expected}"
-    return f"opcode 0x{rows[0].opcode:02x}: no instruction has src {src}, offset {offset}, imm {imm}"
+    name = next(
+        name for name, value in fields.items() if all(getattr(op, name) not in (ANY, value) for op in rows)
+    )
+    allowed = sorted({getattr(op, name) for op in rows})
+    expected = ", ".join(map(str, allowed[:4])) + (", ..." if len(allowed) > 4 else "")
+    return f"opcode 0x{rows[0].opcode:02x}: field {name} is {fields[name]}, must be {expected}"
 
 
 def encode(code: Mapping[int, Instruction] | Iterable[Instruction], byteorder: ByteOrder = "little") -> bytes:
@@ -123,6 +123,8 @@ def _encode_one(instruction: Instruction, pc: int, byteorder: ByteOrder) -> byte
     dst, src = instruction.dst, instruction.src
     if op.opcode == WIDE:
         imm, high = _signed32(imm), _signed32(imm >> 32)
+    if not (0 <= dst < 16 and 0 <= src < 16):
+        raise ArgumentError(f"pc {pc}: operand out of range: registers r{dst} and r{src} in fields of 4 bits")
     registers = dst | src << 4 if byteorder == "little" else dst << 4 | src
     pack = _FORMAT[byteorder].pack
     try:

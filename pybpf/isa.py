@@ -226,7 +226,8 @@ def _memory_rows() -> Iterator[Op]:
         if size < 8:
             yield Op(
                 LDX | MEMSX | bits, Kind.LOAD, "memsx", f"r{{dst}} = *(s{8 * size} *)(r{{src}} {{off}})",
-                f"ldxs{letter} %r{{dst}},[%r{{src}}{{off}}]", 64, size, isa=4, dst=ANY, src=ANY, offset=ANY,
+                f"ldxs{letter} %r{{dst}},[%r{{src}}{{off}}]", 64, size, group="base32", isa=4, dst=ANY, src=ANY,
+                offset=ANY,
             )  # fmt: skip
         yield Op(
             ST | MEM | bits, Kind.STORE, "mem", f"*({type_} *)(r{{dst}} {{off}}) = {{imm}}",
