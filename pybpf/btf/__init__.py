@@ -6,6 +6,6 @@ Format: Linux, Documentation/bpf/btf.rst.
 
 from pybpf.btf.ext import CoreRelocation, Ext, Line
 from pybpf.btf.text import format_type
-from pybpf.btf.types import Btf, Kind, Member, Type
+from pybpf.btf.types import POINTER_SIZE, Btf, Kind, Member, Type
 
-__all__ = ["Btf", "CoreRelocation", "Ext", "Kind", "Line", "Member", "Type", "format_type"]
+__all__ = ["POINTER_SIZE", "Btf", "CoreRelocation", "Ext", "Kind", "Line", "Member", "Type", "format_type"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from pybpf.btf.types import Btf, Kind, Type
@@ -9,79 +10,93 @@ from pybpf.errors import ElfError
 
 _KEYWORD: Final = {Kind.STRUCT: "struct", Kind.UNION: "union", Kind.ENUM: "enum", Kind.ENUM64: "enum"}
 _QUALIFIER: Final = {Kind.CONST: "const", Kind.VOLATILE: "volatile", Kind.RESTRICT: "restrict"}
-_MAX_DEPTH: Final = 32
+_INDENT: Final = "    "
+_MAX_TYPES: Final = 20_000
+_MAX_DEPTH: Final = 100
 
 
 def format_type(btf: Btf, id: int, name: str = "", *, body: bool = True) -> str:
-    """A type as a C declaration of `name`; `body` writes out the members of a struct, union or enumeration.
+    """A type as a C declaration of `name`, such as ``const char *name[8]``.
 
-    Raises `ElfError` for ids that do not exist and for types nested too deeply, or in themselves.
+    `body` writes out the members of a struct, union or enumeration, and what a typedef stands for; those without a name
+    are written out wherever they are. Raises `ElfError` for ids that do not exist and for types that contain themselves.
     """
-    return _declare(btf, id, name, body, 0, "")
+    printer = _Printer(btf)
+    type_ = btf[id]
+    if type_.kind is Kind.TYPEDEF and not name and body:
+        return "typedef " + printer.declare(type_.type, type_.name, body=True)
+    return printer.declare(id, name, body=body)
 
 
-def _declare(btf: Btf, id: int, declarator: str, body: bool, depth: int, indent: str) -> str:
-    """C's declarators read inside out: follow the type from the name outwards until a base type is reached."""
-    inner: Kind | None = None
-    for _ in range(_MAX_DEPTH):
-        type_ = btf[id]
-        match type_.kind:
-            case Kind.PTR:
-                declarator = "*" + declarator
-            case Kind.ARRAY:
-                declarator = f"{_grouped(declarator, inner)}[{type_.size}]"
-            case Kind.FUNC_PROTO:
-                declarator = f"{_grouped(declarator, inner)}({_parameters(btf, type_, depth)})"
-            case Kind.CONST | Kind.VOLATILE | Kind.RESTRICT:
-                if btf[type_.type].kind is Kind.PTR:
-                    declarator = f"{_QUALIFIER[type_.kind]} {declarator}".rstrip()
-                else:
-                    rest = _declare(btf, type_.type, declarator, body, depth + 1, indent)
-                    return f"{_QUALIFIER[type_.kind]} {rest}"
-            case Kind.TYPE_TAG:
-                pass
-            case Kind.FUNC | Kind.VAR:
-                declarator = declarator or type_.name
-            case _:
-                base = _base(btf, type_, body, depth, indent)
-                return f"{base} {declarator}".rstrip()
-        inner = type_.kind
-        id = type_.type
-    raise ElfError(f"type id {id} is nested too deeply", ".BTF")
+@dataclass(slots=True)
+class _Printer:
+    """Writes declarations. The number of types written is bounded: unnamed members can double at every level."""
+
+    btf: Btf
+    left: int = _MAX_TYPES
+    depth: int = 0
+
+    def declare(self, id: int, declarator: str, *, body: bool = False) -> str:
+        """C's declarators read inside out: follow the type from the name outwards until a base type is reached."""
+        qualifiers: list[str] = []
+        for _ in range(_MAX_DEPTH):
+            type_ = self.btf[id]
+            match type_.kind:
+                case Kind.PTR:
+                    declarator = f"*{' '.join([*qualifiers, declarator])}"
+                    qualifiers = []
+                case Kind.ARRAY:
+                    declarator = f"{_grouped(declarator)}[{type_.size}]"
+                case Kind.FUNC_PROTO:
+                    declarator = f"{_grouped(declarator)}({self._parameters(type_)})"
+                case Kind.CONST | Kind.VOLATILE | Kind.RESTRICT:
+                    qualifiers.insert(0, _QUALIFIER[type_.kind])
+                case Kind.FUNC | Kind.VAR:
+                    declarator = declarator or type_.name
+                case Kind.TYPE_TAG | Kind.DECL_TAG:
+                    id = type_.type
+                    continue
+                case _:
+                    return " ".join([*qualifiers, self._base(type_, body), declarator]).rstrip()
+            id, body = type_.type, body and type_.kind in _QUALIFIER
+        raise ElfError(f"type id {id} is nested too deeply", ".BTF")
+
+    def _base(self, type_: Type, body: bool) -> str:
+        """What stands before the declarator."""
+        self.left -= 1
+        if self.left < 0 or self.depth > _MAX_DEPTH:
+            raise ElfError(f"type id {type_.id} is nested too deeply", ".BTF")
+        if type_.kind is Kind.FWD:
+            return f"{'union' if type_.flag else 'struct'} {type_.name}"
+        if type_.kind not in _KEYWORD:
+            return type_.name
+        head = f"{_KEYWORD[type_.kind]} {type_.name}".rstrip()
+        if type_.name and not body:
+            return head
+        self.depth += 1
+        lines = self._enumerators(type_) if type_.kind in (Kind.ENUM, Kind.ENUM64) else self._members(type_)
+        self.depth -= 1
+        return "\n".join([f"{head} {{", *lines, f"{_INDENT * self.depth}}}"])
+
+    def _enumerators(self, type_: Type) -> list[str]:
+        return [f"{_INDENT * self.depth}{member.name} = {member.value}," for member in type_.members]
+
+    def _members(self, type_: Type) -> list[str]:
+        return [
+            f"{_INDENT * self.depth}{self.declare(member.type, member.name)}{f' : {member.size}' if member.size else ''};"
+            for member in type_.members
+        ]
+
+    def _parameters(self, prototype: Type) -> str:
+        self.depth += 1
+        parameters = [
+            self.declare(parameter.type, parameter.name) if parameter.type else "..."
+            for parameter in prototype.members
+        ]
+        self.depth -= 1
+        return ", ".join(parameters) or "void"
 
 
-def _grouped(declarator: str, inner: Kind | None) -> str:
-    return (
-        f"({declarator})" if inner in (Kind.PTR, *_QUALIFIER) and declarator.startswith("*") else declarator
-    )
-
-
-def _parameters(btf: Btf, prototype: Type, depth: int) -> str:
-    if depth >= _MAX_DEPTH:
-        raise ElfError(f"type id {prototype.id} is nested too deeply", ".BTF")
-    parameters = [
-        _declare(btf, parameter.type, parameter.name, False, depth + 1, "") if parameter.type else "..."
-        for parameter in prototype.members
-    ]
-    return ", ".join(parameters) or "void"
-
-
-def _base(btf: Btf, type_: Type, body: bool, depth: int, indent: str) -> str:
-    if depth >= _MAX_DEPTH:
-        raise ElfError(f"type id {type_.id} is nested too deeply", ".BTF")
-    if type_.kind is Kind.FWD:
-        return f"{'union' if type_.flag else 'struct'} {type_.name}"
-    if type_.kind not in _KEYWORD:
-        return type_.name
-    head = f"{_KEYWORD[type_.kind]} {type_.name}".rstrip()
-    if not body and type_.name:
-        return head
-    deeper = indent + "    "
-    if type_.kind in (Kind.ENUM, Kind.ENUM64):
-        lines = [f"{deeper}{member.name} = {member.value}," for member in type_.members]
-    else:
-        lines = []
-        for member in type_.members:
-            text = _declare(btf, member.type, member.name, False, depth + 1, deeper)
-            lines.append(f"{deeper}{text}{f' : {member.size}' if member.size else ''};")
-    return "\n".join([f"{head} {{", *lines, f"{indent}}}"])
+def _grouped(declarator: str) -> str:
+    """A pointer to an array or function needs parentheses."""
+    return f"({declarator})" if declarator.startswith("*") else declarator

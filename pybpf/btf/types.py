@@ -15,6 +15,7 @@ ByteOrder = Literal["little", "big"]
 
 MAGIC: Final = 0xEB9F
 POINTER_SIZE: Final = 8
+"""Bytes of a pointer: BPF is a 64-bit machine."""
 
 
 class Kind(IntEnum):
@@ -128,21 +129,22 @@ class Btf:
     Types are read when they are first asked for; the shape of the section was checked before.
     """
 
+    data: bytes = field(repr=False)
     byteorder: ByteOrder
-    records: bytes = field(repr=False)
-    strings: Strings = field(repr=False)
-    offsets: tuple[int, ...] = field(repr=False)
+    strings: Strings = field(repr=False, compare=False)
+    _records: bytes = field(repr=False, compare=False)
+    _offsets: tuple[int, ...] = field(repr=False, compare=False)
     _read: dict[int, Type] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def parse(cls, data: bytes, byteorder: ByteOrder = "little") -> Btf:
         """Read a ``.BTF`` section. Raises `ElfError` where its records do not fit into it."""
         records, strings = _parts(data, byteorder)
-        return cls(byteorder, records, Strings(strings), tuple(_record_offsets(records, byteorder)))
+        return cls(data, byteorder, Strings(strings), records, tuple(_record_offsets(records, byteorder)))
 
     def __len__(self) -> int:
         """How many ids there are, void among them."""
-        return len(self.offsets) + 1
+        return len(self._offsets) + 1
 
     def __iter__(self) -> Iterator[Type]:
         """Every type but void, by id."""
@@ -199,16 +201,16 @@ class Btf:
 
     def _parse_type(self, id: int) -> Type:
         order = "<" if self.byteorder == "little" else ">"
-        offset = self.offsets[id - 1]
-        name_offset, info, word = struct.unpack_from(order + "III", self.records, offset)
+        offset = self._offsets[id - 1]
+        name_offset, info, word = struct.unpack_from(order + "III", self._records, offset)
         kind, flag = Kind(info >> 24 & 31), bool(info >> 31)
         offset += 12
         name = self.strings[name_offset]
-        once = struct.unpack_from(order + _ONCE.get(kind, ""), self.records, offset)
+        once = struct.unpack_from(order + _ONCE.get(kind, ""), self._records, offset)
         offset += struct.calcsize(order + _ONCE.get(kind, ""))
         each = struct.Struct(order + _EACH[kind]) if kind in _EACH else None
         members = tuple(
-            self._member(kind, flag, each.unpack_from(self.records, offset + i * each.size))
+            self._member(kind, flag, each.unpack_from(self._records, offset + i * each.size))
             for i in range(info & 0xFFFF if each else 0)
             if each
         )

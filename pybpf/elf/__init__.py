@@ -1,27 +1,30 @@
 """The loader: an ELF object as compilers write it becomes an `Object`.
 
-    file        sections, symbols, relocations, checked
-    maps        what is defined where (btf_maps: definitions in BTF)
-    functions   instructions, and what their operands stand for
+    file        sections, symbols and relocations, checked
+    maps        what is defined where (legacy_maps, btf_maps: the forms of definitions)
+    functions   instructions, and what their operands stand for (core: CO-RE relocations)
     link        an entry function and all that it calls become a program
+    sections    which program type a section's name stands for
 
 What pybpf does not know makes only what uses it unsupported; a file that is damaged is refused as a whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from pybpf import program_types
 from pybpf.btf import Btf, Ext
+from pybpf.elf.btf_maps import read_btf_maps
 from pybpf.elf.file import ElfFile
 from pybpf.elf.functions import Function, read_functions
-from pybpf.elf.link import Place, link
-from pybpf.elf.maps import read_maps, unique
+from pybpf.elf.legacy_maps import read_legacy_maps, read_oko_maps
+from pybpf.elf.link import Linker, entries
+from pybpf.elf.maps import BTF_SECTION, Maps, Namer, is_data_section
 from pybpf.elf.sections import program_type
 from pybpf.errors import ElfError
-from pybpf.program import Object, Program
+from pybpf.program import Object, RefKind
 from pybpf.program_types import LINUX_MAPS, ProgramType
 
 __all__ = ["load"]
@@ -40,23 +43,30 @@ def load(source: str | Path | bytes, type: str | ProgramType | None = None) -> O
     """
     if isinstance(type, str):
         program_types.get(type)
-    path = Path(source) if isinstance(source, str | Path) else None
-    data = path.read_bytes() if path else bytes(source)  # type: ignore[arg-type]
-    notes: list[str] = []
+    path, data = (None, source) if isinstance(source, bytes) else (Path(source), Path(source).read_bytes())
     file = ElfFile(data)
+    notes: list[str] = []
     btf, ext = _read_btf(file, notes)
     types = {
         section.index: type or program_type(section.name) for section in file.sections if section.executable
     }
-    maps = read_maps(file, btf, _map_numbers(types.values()))
-    functions = read_functions(file, maps, ext, notes)
-    license = _text(file, "license")
-    programs: dict[str, Program] = {}
-    for entry in _entries(functions):
-        program = link(entry, functions, maps.by_name, types[entry.section.index], license)
-        programs[unique(entry.name, programs)] = program
+    maps = _read_maps(file, btf, _map_numbers(types.values()))
+    functions = read_functions(file, maps, ext)
+    notes += maps.notes
+    notes += dict.fromkeys(note for function in functions.values() for note in _notes(function))
+    linker, namer = Linker(functions, maps.by_name, _license(file)), Namer()
+    programs = (
+        linker.link(entry, namer(entry.name), types[entry.section.index]) for entry in entries(functions)
+    )
     return Object(
-        programs, maps.by_name, license, _version(file), file.byteorder, path, btf, tuple(maps.notes + notes)
+        {program.name: program for program in programs},
+        maps.by_name,
+        linker.license,
+        _version(file),
+        file.byteorder,
+        path,
+        btf,
+        tuple(notes),
     )
 
 
@@ -82,18 +92,32 @@ def _map_numbers(types: Iterable[str | ProgramType | None]) -> Mapping[int, str]
     return LINUX_MAPS
 
 
-def _entries(functions: Mapping[Place, Function]) -> list[Function]:
-    """The functions that are programs; functions that are only called are not."""
-    called = {place for function in functions.values() for place in function.callees.values()}
-    everywhere = list(functions.items())
-    named = [(place, function) for place, function in everywhere if function.section.name != ".text"]
-    if named:
-        return [f for place, f in named if f.is_global or place not in called]
-    return [f for place, f in everywhere if place not in called] or [f for _, f in everywhere]
+def _read_maps(file: ElfFile, btf: Btf | None, numbers: Mapping[int, str]) -> Maps:
+    maps = Maps(file, btf)
+    read_legacy_maps(maps, numbers)
+    if numbers != LINUX_MAPS:
+        read_oko_maps(maps, numbers)
+    if section := file.section(BTF_SECTION):
+        read_btf_maps(maps, section)
+    for section in file.sections:
+        if section.loaded and section.size and is_data_section(section.name):
+            maps.add_data(section)
+        elif section.loaded and section.name.startswith(".struct_ops"):
+            maps.notes.append(f"section {section.name!r}: maps of type struct_ops are not read")
+    return maps
 
 
-def _text(file: ElfFile, name: str) -> str:
-    section = file.section(name)
+def _notes(function: Function) -> Iterator[str]:
+    """What of a function cannot be used."""
+    if function.defect:
+        yield f"function {function.name!r}: {function.defect}"
+    for reference in function.references.values():
+        if reference.kind is RefKind.UNSUPPORTED:
+            yield f"function {function.name!r}: {reference.name}"
+
+
+def _license(file: ElfFile) -> str:
+    section = file.section("license")
     return file.data(section).split(b"\0")[0].decode("utf-8", "replace") if section else ""
 
 

@@ -26,9 +26,11 @@ _SYMBOL_SIZE: Final = 24
 _MACHINES: Final = (0, 247)  # EM_NONE, EM_BPF
 _ET_REL: Final = 1
 _LONGEST_NAME: Final = 4096
+_ALL_NAMES: Final = 1 << 26
 _RESERVED: Final = 0xFF00  # section indices from here on are not sections
 
 PROGBITS, SYMTAB, STRTAB, RELA, NOBITS, REL = 1, 2, 3, 4, 8, 9
+_RELOCATION_SIZES: Final = {REL: 16, RELA: 24}
 _WRITE, _ALLOC, _EXECUTE, _COMPRESSED = 1, 2, 4, 0x800
 
 
@@ -63,7 +65,7 @@ class Section:
 
     @property
     def compressed(self) -> bool:
-        """Its bytes are compressed."""
+        """Its bytes are compressed, as debug information may be."""
         return bool(self.flags & _COMPRESSED)
 
 
@@ -91,11 +93,15 @@ class Symbol:
 
 @dataclass(frozen=True, slots=True)
 class Relocation:
-    """An entry of a relocation section: `offset` in bytes into the section that it changes."""
+    """An entry of a relocation section: `offset` in bytes into the section that it changes.
+
+    The addend stands in the bytes to be changed, unless the entry has its own (SHT_RELA).
+    """
 
     offset: int
     type: int
     symbol: Symbol
+    has_addend: bool
 
 
 class ElfFile:
@@ -115,7 +121,7 @@ class ElfFile:
         if section.type == NOBITS:
             return b""
         if section.compressed:
-            raise ElfError("the section is compressed", section.name)
+            raise ElfError("it is compressed", section.name)
         return self._data[section.offset : section.offset + section.size]
 
     def section(self, name: str) -> Section | None:
@@ -133,24 +139,36 @@ class ElfFile:
         self._check_symbol_table(tables[0])
         return tuple(self._read_symbols(tables[0]))
 
-    def relocations(self, section: Section) -> Iterator[Relocation]:
+    def symbols_in(self, section: Section) -> list[Symbol]:
+        """What the source defines in a section, by place; of two symbols at one place, the first of the table."""
+        return self._definitions.get(section.index, [])
+
+    @cached_property
+    def _definitions(self) -> dict[int, list[Symbol]]:
+        places: dict[tuple[int, int], Symbol] = {}
+        for symbol in self.symbols:
+            if symbol.section is not None and symbol.is_definition:
+                places.setdefault((symbol.section, symbol.value), symbol)
+        by_section: dict[int, list[Symbol]] = {}
+        for (section, _), symbol in sorted(places.items(), key=lambda item: item[0]):
+            by_section.setdefault(section, []).append(symbol)
+        return by_section
+
+    def relocations(self, section: Section) -> list[Relocation]:
         """What the linker is asked to change in a section."""
+        relocations = []
         for table in self._relocation_tables.get(section.index, ()):
-            if table.type == RELA:
-                raise ElfError("relocations with explicit addends are not BPF's", table.name)
-            if table.link >= len(self.sections) or self.sections[table.link].type != SYMTAB:
-                raise ElfError(f"bad symbol table section index {table.link}", table.name)
-            if table.entry_size != 16 or table.size % 16:
-                raise ElfError(
-                    f"bad relocation table: {table.size} bytes in entries of {table.entry_size}", table.name
-                )
+            self._check_relocation_table(table)
             for entry in self._entries(table):
-                symbol = entry["r_info_sym"]
+                symbol, offset = entry["r_info_sym"], entry["r_offset"]
                 if symbol >= len(self.symbols):
                     raise ElfError(f"bad symbol index {symbol}", table.name)
-                if entry["r_offset"] >= section.size:
-                    raise ElfError(f"bad relocation offset {entry['r_offset']}", table.name)
-                yield Relocation(entry["r_offset"], entry["r_info_type"], self.symbols[symbol])
+                if offset >= section.size:
+                    raise ElfError(f"bad relocation offset {offset}", table.name)
+                relocations.append(
+                    Relocation(offset, entry["r_info_type"], self.symbols[symbol], table.type == RELA)
+                )
+        return relocations
 
     @cached_property
     def _relocation_tables(self) -> dict[int, list[Section]]:
@@ -191,6 +209,8 @@ class ElfFile:
         for section in self.sections:
             if section.type not in (0, NOBITS):
                 self._slice(section.offset, section.size, f"section {section.name!r}")
+            if section.compressed and section.flags & _ALLOC:
+                raise ElfError("a section that is loaded cannot be compressed", section.name)
 
     def _check_overlaps(self) -> None:
         """No byte belongs to two sections: otherwise a small file could ask for the work of a large one."""
@@ -208,10 +228,20 @@ class ElfFile:
         if table.link >= len(self.sections) or self.sections[table.link].type != STRTAB:
             raise ElfError(f"bad string table section index {table.link}", table.name)
         strings = self.sections[table.link]
-        _Names(self.data(strings), strings.name)
+        longest = _Names(self.data(strings), strings.name).longest
+        if longest * table.size // _SYMBOL_SIZE > _ALL_NAMES:
+            raise ElfError("its symbols have too long names", table.name)
         for (name,) in struct.iter_unpack(self._order + "I20x", self.data(table)):
             if name >= max(strings.size, 1):
                 raise ElfError(f"bad symbol name offset {name}", table.name)
+
+    def _check_relocation_table(self, table: Section) -> None:
+        if table.link >= len(self.sections) or self.sections[table.link].type != SYMTAB:
+            raise ElfError(f"bad symbol table section index {table.link}", table.name)
+        if table.entry_size != _RELOCATION_SIZES[table.type] or table.size % table.entry_size:
+            raise ElfError(
+                f"bad relocation table: {table.size} bytes in entries of {table.entry_size}", table.name
+            )
 
     def _read_symbols(self, table: Section) -> Iterator[Symbol]:
         for symbol in self._entries(table):
@@ -272,7 +302,8 @@ class _Names:
     def __init__(self, table: bytes, section: str | None = None) -> None:
         if table and table[-1]:
             raise ElfError("bad string table: its last string does not end", section)
-        if max(map(len, table.split(b"\0"))) > _LONGEST_NAME:
+        self.longest = max(map(len, table.split(b"\0")))
+        if self.longest > _LONGEST_NAME:
             raise ElfError(f"bad string table: a name is longer than {_LONGEST_NAME} bytes", section)
         self._table = table
 

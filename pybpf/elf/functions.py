@@ -7,33 +7,36 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from pybpf.btf import Ext, Line
-from pybpf.elf.file import ElfFile, Relocation, Section, Symbol
-from pybpf.elf.maps import Maps
+from pybpf.btf import Btf, Ext, Line
+from pybpf.elf.btf_maps import variables_of
+from pybpf.elf.core import fixed_layout
+from pybpf.elf.file import ElfFile, Relocation, Section
+from pybpf.elf.maps import Maps, Place
 from pybpf.errors import BpfError, DecodeError, ElfError, LinkError, UnsupportedError
 from pybpf.instruction import SLOT, Instruction, decode
 from pybpf.isa import Kind, op
 from pybpf.program import Reference, RefKind, SourceLine
 
 _HELPER: Final = op(Kind.CALL, "helper")
+_KFUNC: Final = op(Kind.CALL, "kfunc")
 _LOCAL: Final = op(Kind.CALL_LOCAL, "local")
 _MAP: Final = op(Kind.LOAD_IMM64, "map_fd")
 _VALUE: Final = op(Kind.LOAD_IMM64, "map_value_fd")
 _FUNCTION: Final = op(Kind.LOAD_IMM64, "function")
-
-# Relocation types (LLVM, ELFRelocs/BPF.def) by the instruction that they change. Compilers of before 2017 wrote 2 for calls.
-_R_64_64: Final = frozenset({1})
-_R_64_32: Final = frozenset({10, 2})
-
 _CALLS: Final = (Kind.CALL, Kind.CALL_LOCAL)
+
+# Relocation types by the instruction that they change (LLVM, ELFRelocs/BPF.def): R_BPF_64_64 and R_BPF_64_32. LLVM before
+# version 5 borrowed x86-64's numbers and wrote 2 for calls.
+_ADDRESS_TYPES: Final = (1,)
+_CALL_TYPES: Final = (10, 2)
 
 
 @dataclass(slots=True)
 class Function:
     """A function before linking: slots count from its first instruction.
 
-    `callees` are the places that calls and function addresses go to (section, byte offset), `externs` the undefined
-    functions that calls name; both still have to be turned into numbers. `defect` is why the function cannot be used.
+    `callees` are the places that calls and function addresses go to, `externs` the undefined functions that calls name;
+    both still have to be turned into numbers. `defect` is why the function cannot be used.
     """
 
     name: str
@@ -44,63 +47,49 @@ class Function:
     has_symbol: bool = True
     code: dict[int, Instruction] = field(default_factory=dict)
     references: dict[int, Reference] = field(default_factory=dict)
-    callees: dict[int, tuple[int, int]] = field(default_factory=dict)
+    callees: dict[int, Place] = field(default_factory=dict)
     externs: dict[int, str] = field(default_factory=dict)
     lines: dict[int, SourceLine] = field(default_factory=dict)
     defect: BpfError | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where it stands in the file."""
+        return self.section.index, self.start
 
     def blame(self, defect: BpfError) -> None:
         """Keep the first defect."""
         self.defect = self.defect or defect
 
 
-def read_functions(
-    file: ElfFile, maps: Maps, ext: Ext | None, notes: list[str]
-) -> dict[tuple[int, int], Function]:
-    """The functions of every executable section by place (section, byte offset), in the order of the file."""
+def read_functions(file: ElfFile, maps: Maps, ext: Ext | None) -> dict[Place, Function]:
+    """The functions of every executable section by place, in the order of the file."""
     functions: list[Function] = []
+    kernel = _kernel_names(maps.btf) if maps.btf else {}
     for section in file.sections:
         if section.executable and section.size:
-            functions += _read_section(file, section, maps)
+            in_section = _functions_in(file, section)
+            _Relocator(file, maps, kernel, in_section).relocate(section)
+            functions += in_section
     functions = _split_at_callees(functions)
-    if ext:
-        _add_debug_info(functions, ext)
-    for function in functions:
-        if function.defect:
-            notes.append(f"function {function.name!r}: {function.defect}")
-    return {(function.section.index, function.start): function for function in functions}
-
-
-def _read_section(file: ElfFile, section: Section, maps: Maps) -> list[Function]:
-    try:
-        data = file.data(section)
-    except ElfError as error:
-        function = Function(section.name, section, 0, 0, True)
-        function.blame(UnsupportedError(str(error), "compressed section"))
-        return [function]
-    functions = _functions_in(file, section)
-    for function in functions:
-        _decode(function, data[function.start : function.start + function.size * SLOT], file)
-    _relocate(functions, file, section, maps)
-    for function in functions:
-        _resolve_calls_by_offset(function)
-    return functions
+    if ext and maps.btf:
+        _add_debug_info(functions, ext, maps.btf)
+    return {function.place: function for function in functions}
 
 
 def _functions_in(file: ElfFile, section: Section) -> list[Function]:
     """A function for each function symbol, up to the next one; without any, the section is one function."""
-    symbols: dict[int, Symbol] = {}
-    for symbol in file.symbols:
-        if symbol.section == section.index and symbol.is_function and symbol.value < section.size:
-            symbols.setdefault(symbol.value, symbol)
-    if not symbols:
-        return [Function(section.name, section, 0, _slots(section.size), True, has_symbol=False)]
-    starts = sorted(symbols)
-    functions = []
-    for start, end in zip(starts, [*starts[1:], section.size], strict=True):
-        symbol = symbols[start]
-        size = min(symbol.size or end - start, end - start)
-        functions.append(Function(symbol.name, section, start, _slots(size), symbol.is_global))
+    symbols = [s for s in file.symbols_in(section) if s.is_function and s.value < section.size]
+    if symbols:
+        functions = []
+        for symbol, end in zip(symbols, [*(s.value for s in symbols[1:]), section.size], strict=True):
+            size = min(symbol.size or section.size, end - symbol.value)
+            functions.append(Function(symbol.name, section, symbol.value, _slots(size), symbol.is_global))
+    else:
+        functions = [Function(section.name, section, 0, _slots(section.size), True, has_symbol=False)]
+    code = file.data(section)
+    for function in functions:
+        _decode(function, code[function.start : function.start + function.size * SLOT], file)
     return functions
 
 
@@ -119,69 +108,109 @@ def _decode(function: Function, code: bytes, file: ElfFile) -> None:
             code = code[: error.pc * SLOT]
 
 
-def _relocate(functions: list[Function], file: ElfFile, section: Section, maps: Maps) -> None:
-    starts = [function.start for function in functions]
-    for relocation in file.relocations(section):
-        index = bisect_right(starts, relocation.offset) - 1
+def _kernel_names(btf: Btf) -> dict[str, str]:
+    """What only a kernel can give: its configuration, its variables and functions."""
+    names = {}
+    for section, what in ((".kconfig", "kernel configuration"), (".ksyms", "kernel symbol")):
+        try:
+            names.update({name: f"{what} {name!r}" for name in variables_of(btf, section)})
+        except ElfError:
+            continue  # they are unsupported by any other name, too
+    return names
+
+
+class _Layout:
+    """The functions of one section, found by byte offset."""
+
+    def __init__(self, functions: list[Function]) -> None:
+        self._functions = functions
+        self._starts = [function.start for function in functions]
+
+    def find(self, offset: int) -> tuple[Function, int] | None:
+        """The function and its slot at an offset, None between functions."""
+        index = bisect_right(self._starts, offset) - 1
         if index < 0:
-            continue
-        function = functions[index]
-        slot, rest = divmod(relocation.offset - function.start, SLOT)
+            return None
+        function = self._functions[index]
+        slot = (offset - function.start) // SLOT
+        return (function, slot) if slot < function.size else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Relocator:
+    """Finds out what the operands of a section's functions stand for."""
+
+    file: ElfFile
+    maps: Maps
+    kernel: dict[str, str]
+    functions: list[Function]
+
+    def relocate(self, section: Section) -> None:
+        """Apply the section's relocations, then resolve the calls that need none."""
+        layout = _Layout(self.functions)
+        for relocation in self.file.relocations(section):
+            if found := layout.find(relocation.offset):
+                self._apply(*found, relocation)
+        for function in self.functions:
+            for slot, instruction in function.code.items():
+                if instruction.op.kind is Kind.CALL_LOCAL and slot not in function.callees:
+                    target = function.start + instruction.target(slot) * SLOT
+                    function.callees[slot] = (section.index, target)
+
+    def _apply(self, function: Function, slot: int, relocation: Relocation) -> None:
         instruction = function.code.get(slot)
-        if instruction is None or rest:
-            if function.defect is None and slot < function.size:
-                function.blame(
-                    LinkError(f"bad relocation offset {relocation.offset}", relocation.symbol.name)
-                )
-        elif instruction.op.kind is Kind.LOAD_IMM64 and relocation.type in _R_64_64:
-            _relocate_address(function, slot, instruction, relocation, file, maps)
-        elif instruction.op.kind in _CALLS and relocation.type in _R_64_32:
-            _relocate_call(function, slot, instruction, relocation, file)
+        if relocation.has_addend:
+            function.references[slot] = Reference(RefKind.UNSUPPORTED, "relocation with an explicit addend")
+        elif instruction is None or relocation.offset % SLOT:
+            function.blame(LinkError(f"bad relocation offset {relocation.offset}", relocation.symbol.name))
+        elif instruction.op.kind is Kind.LOAD_IMM64 and relocation.type in _ADDRESS_TYPES:
+            self._address(function, slot, instruction, relocation)
+        elif instruction.op.kind in _CALLS and relocation.type in _CALL_TYPES:
+            self._call(function, slot, instruction, relocation)
         else:
-            what = f"relocation type {relocation.type} of {instruction.op.mnemonic.split()[0]!r}"
+            what = f"relocation type {relocation.type} of opcode 0x{instruction.op.opcode:02x}"
             function.references[slot] = Reference(RefKind.UNSUPPORTED, what)
 
+    def _address(
+        self, function: Function, slot: int, instruction: Instruction, relocation: Relocation
+    ) -> None:
+        """A wide load of a symbol's address; the first immediate is added to it."""
+        symbol = relocation.symbol
+        if symbol.section is None:
+            name = self.kernel.get(symbol.name, f"extern variable {symbol.name!r}")
+            function.references[slot] = Reference(RefKind.UNSUPPORTED, name)
+            return
+        section = self.file.sections[symbol.section]
+        offset = symbol.value + _signed32(instruction.imm)
+        if section.executable:
+            function.callees[slot] = (section.index, offset)
+            function.code[slot] = replace(instruction, op=_FUNCTION, src=4)
+            return
+        reference = function.references[slot] = self.maps.at(section, offset)
+        if reference.kind is RefKind.MAP:
+            function.code[slot] = replace(instruction, op=_MAP, src=1, imm=0)
+        elif reference.kind is RefKind.VALUE:
+            function.code[slot] = replace(instruction, op=_VALUE, src=2, imm=reference.offset << 32)
 
-def _relocate_address(
-    function: Function, slot: int, instruction: Instruction, relocation: Relocation, file: ElfFile, maps: Maps
-) -> None:
-    symbol = relocation.symbol
-    if symbol.section is None:
-        function.references[slot] = Reference(RefKind.UNSUPPORTED, f"extern variable {symbol.name!r}")
-        return
-    offset = symbol.value + (instruction.imm & 0xFFFF_FFFF)
-    if file.sections[symbol.section].executable:
-        function.callees[slot] = (symbol.section, offset)
-        function.code[slot] = replace(instruction, op=_FUNCTION)
-        return
-    reference = function.references[slot] = maps.at(symbol.section, offset)
-    if reference.kind is RefKind.MAP:
-        function.code[slot] = replace(instruction, op=_MAP, src=1, imm=0)
-    elif reference.kind is RefKind.VALUE:
-        function.code[slot] = replace(instruction, op=_VALUE, src=2, imm=reference.offset << 32)
+    def _call(self, function: Function, slot: int, instruction: Instruction, relocation: Relocation) -> None:
+        """A call's immediate counts slots from the symbol, less one: -1 calls the symbol itself."""
+        symbol = relocation.symbol
+        section = None if symbol.section is None else self.file.sections[symbol.section]
+        if section is None and symbol.name in self.kernel:
+            function.references[slot] = Reference(RefKind.UNSUPPORTED, self.kernel[symbol.name])
+            function.code[slot] = Instruction(_KFUNC, src=2, imm=-1)
+        elif section is None:
+            function.externs[slot] = symbol.name
+            function.code[slot] = Instruction(_HELPER, imm=-1)
+        elif section.executable:
+            function.callees[slot] = (section.index, symbol.value + (instruction.imm + 1) * SLOT)
+            function.code[slot] = replace(instruction, op=_LOCAL, src=1)
+        else:
+            function.references[slot] = Reference(RefKind.UNSUPPORTED, f"call into section {section.name!r}")
 
 
-def _relocate_call(
-    function: Function, slot: int, instruction: Instruction, relocation: Relocation, file: ElfFile
-) -> None:
-    """A call's immediate is -1 for a function with a symbol; in a section, it is the slot less one."""
-    symbol = relocation.symbol
-    if symbol.section is None:
-        function.externs[slot] = symbol.name
-        function.code[slot] = Instruction(_HELPER, imm=-1)
-    elif file.sections[symbol.section].executable:
-        function.callees[slot] = (symbol.section, symbol.value + (instruction.imm + 1) * SLOT)
-        function.code[slot] = replace(instruction, op=_LOCAL, src=1)
-    else:
-        where = file.sections[symbol.section].name
-        function.references[slot] = Reference(RefKind.UNSUPPORTED, f"a call into section {where!r}")
-
-
-def _resolve_calls_by_offset(function: Function) -> None:
-    for slot, instruction in function.code.items():
-        if instruction.op.kind is Kind.CALL_LOCAL and slot not in function.callees:
-            target = function.start + (slot + 1 + instruction.imm) * SLOT
-            function.callees[slot] = (function.section.index, target)
+def _signed32(imm: int) -> int:
+    return (imm & 0xFFFF_FFFF ^ 0x8000_0000) - 0x8000_0000
 
 
 def _split_at_callees(functions: list[Function]) -> list[Function]:
@@ -220,21 +249,24 @@ def _split(function: Function, starts: list[int]) -> list[Function]:
     return parts
 
 
-def _add_debug_info(functions: list[Function], ext: Ext) -> None:
-    by_section: dict[str, list[Function]] = {}
+def _add_debug_info(functions: list[Function], ext: Ext, btf: Btf) -> None:
+    """Give functions their source lines, and blame those whose layout only a kernel's BTF can tell."""
+    sections = {function.section.name: function.section for function in reversed(functions)}
+    by_name: dict[str, list[Function]] = {name: [] for name in sections}
     for function in functions:
-        by_section.setdefault(function.section.name, []).append(function)
-    for section, group in by_section.items():
-        starts = [function.start for function in group]
-        for offset, line in _changes(ext.lines.get(section, [])):
-            function = group[max(bisect_right(starts, offset) - 1, 0)]
-            slot = (offset - function.start) // SLOT
-            if 0 <= slot < function.size:
+        if (
+            sections[function.section.name] is function.section
+        ):  # BTF cannot tell two sections of one name apart
+            by_name[function.section.name].append(function)
+    for name, group in by_name.items():
+        layout = _Layout(group)
+        for offset, line in _changes(ext.lines.get(name, [])):
+            if found := layout.find(offset):
+                function, slot = found
                 function.lines[slot] = line
-        for relocation in ext.relocations.get(section, []):
-            function = group[max(bisect_right(starts, relocation.offset) - 1, 0)]
-            slot = (relocation.offset - function.start) // SLOT
-            if 0 <= slot < function.size:
+        for relocation in ext.relocations.get(name, []):
+            if (found := layout.find(relocation.offset)) and not fixed_layout(btf, relocation):
+                function, slot = found
                 message = f"CO-RE relocation of type id {relocation.type_id}, access {relocation.access!r}"
                 function.blame(UnsupportedError(message, "co-re", pc=slot))
 

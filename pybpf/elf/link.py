@@ -8,86 +8,150 @@ from typing import Final
 
 from pybpf import helpers, program_types
 from pybpf.elf.functions import Function
+from pybpf.elf.maps import Place
 from pybpf.errors import BpfError, DecodeError, LinkError, UnsupportedError
 from pybpf.instruction import Instruction
 from pybpf.isa import Kind
 from pybpf.program import MapSpec, Program, Reference, RefKind, SourceLine, Subprogram
 from pybpf.program_types import ProgramType
 
-Place = tuple[int, int]
-
 MAX_SLOTS: Final = 1 << 20
-"""Slots that a linked program may have: Linux verifies no more than a million."""
+"""Slots that the programs of an object may have together after linking; Linux verifies no more than a million."""
+
+
+def entries(functions: Mapping[Place, Function]) -> list[Function]:
+    """The functions that are programs.
+
+    Functions of ``.text`` are only called, where another section has code. Otherwise those that no other function calls
+    are programs, and global ones of named sections although they are called. Of functions that only call each other, the
+    first is one.
+    """
+    candidates = [f for f in functions.values() if f.section.name != ".text"] or list(functions.values())
+    called = {
+        place
+        for function in functions.values()
+        for place in function.callees.values()
+        if place != function.place
+    }
+    chosen = {
+        f.place for f in candidates if f.place not in called or (f.is_global and f.section.name != ".text")
+    }
+    reached: set[Place] = set()
+    for place in chosen:
+        _reach(functions[place], functions, reached)
+    for function in candidates:
+        if function.place not in reached:
+            chosen.add(function.place)
+            _reach(function, functions, reached)
+    return [function for function in candidates if function.place in chosen]
+
+
+def _reach(entry: Function, functions: Mapping[Place, Function], reached: set[Place]) -> list[Function]:
+    """Add to `reached` what a function calls, itself first; returned in order of first mention in the code."""
+    order = [] if entry.place in reached else [entry]
+    reached.add(entry.place)
+    for function in order:
+        for _, place in sorted(function.callees.items()):
+            if place in functions and place not in reached:
+                reached.add(place)
+                order.append(functions[place])
+    return order
+
+
+@dataclass
+class Linker:
+    """Makes programs: `functions` are all of the object's by place, `maps` all of its maps by name."""
+
+    functions: Mapping[Place, Function]
+    maps: Mapping[str, MapSpec]
+    license: str
+    _slots_left: int = MAX_SLOTS
+
+    def link(self, entry: Function, name: str, type: str | ProgramType | None) -> Program:
+        """The program that begins with a function."""
+        order = _reach(entry, self.functions, set())
+        linked = _Linked(name, _numbers(type))
+        self._slots_left -= sum(function.size for function in order)
+        if self._slots_left >= 0:
+            linked.place(order)
+        else:
+            message = f"the programs of the object have more than {MAX_SLOTS} slots"
+            linked.defect = UnsupportedError(message, "program size", program=name)
+        used = dict.fromkeys(
+            reference.name
+            for _, reference in sorted(linked.references.items(), key=lambda item: item[0])
+            if reference.kind in (RefKind.MAP, RefKind.VALUE)
+        )
+        return Program(
+            name,
+            linked.code,
+            type,
+            entry.section.name,
+            linked.references,
+            tuple(self.maps[map] for map in used),
+            linked.functions,
+            linked.lines,
+            self.license,
+            linked.defect,
+        )
 
 
 @dataclass(slots=True)
 class _Linked:
-    """A program in the making."""
+    """A program in the making: what its functions hold, counted from the program's first slot."""
 
+    name: str
+    helpers: Mapping[str, int]
+    bases: dict[Place, int] = field(default_factory=dict)
     code: dict[int, Instruction] = field(default_factory=dict)
     references: dict[int, Reference] = field(default_factory=dict)
     functions: dict[int, Subprogram] = field(default_factory=dict)
     lines: dict[int, SourceLine] = field(default_factory=dict)
-    bases: dict[Place, int] = field(default_factory=dict)
-    size: int = 0
     defect: BpfError | None = None
 
-
-def link(
-    entry: Function,
-    functions: Mapping[Place, Function],
-    maps: Mapping[str, MapSpec],
-    type: str | ProgramType | None,
-    license: str,
-) -> Program:
-    """The program that begins with a function. `functions` are all of the object's by place, `maps` all of its maps."""
-    linked = _Linked()
-    order = _order(entry, functions)
-    for function in order:
-        linked.bases[function.section.index, function.start] = linked.size
-        linked.size += function.size
-        if linked.size > MAX_SLOTS:
-            linked.defect = UnsupportedError(
-                f"program of more than {MAX_SLOTS} slots", "program size", program=entry.name
-            )
-            break
-    else:
+    def place(self, order: list[Function]) -> None:
+        """Place functions one behind the other, then turn what they call into distances and numbers."""
+        base = 0
         for function in order:
-            _place(linked, function, functions, _numbers(type))
-    used = dict.fromkeys(
-        reference.name
-        for _, reference in sorted(linked.references.items(), key=lambda item: item[0])
-        if reference.kind in (RefKind.MAP, RefKind.VALUE)
-    )
-    return Program(
-        entry.name,
-        linked.code,
-        type,
-        entry.section.name,
-        linked.references,
-        tuple(maps[name] for name in used),
-        linked.functions,
-        linked.lines,
-        license,
-        linked.defect,
-    )
+            self.bases[function.place] = base
+            self.functions[base] = Subprogram(function.name, base, function.size, function.is_global)
+            self.code.update((base + slot, instruction) for slot, instruction in function.code.items())
+            self.references.update(
+                (base + slot, reference) for slot, reference in function.references.items()
+            )
+            self.lines.update((base + slot, line) for slot, line in function.lines.items())
+            if function.defect:
+                self.defect = self.defect or _moved(function.defect, base, self.name)
+            base += function.size
+        for function in order:
+            base = self.bases[function.place]
+            for slot, place in function.callees.items():
+                self._connect(base + slot, place)
+            for slot, name in function.externs.items():
+                self._call_by_name(base + slot, name)
 
+    def _connect(self, pc: int, place: Place) -> None:
+        target = self.bases.get(place)
+        if target is None:
+            message = f"pc {pc} refers to a place in the code where no function begins"
+            self.defect = self.defect or LinkError(message, self.name)
+            return
+        instruction, distance = self.code[pc], target - pc - 1
+        if instruction.op.kind is Kind.CALL_LOCAL:
+            self.code[pc] = replace(instruction, imm=distance)
+        else:
+            self.code[pc] = replace(instruction, imm=distance & 0xFFFF_FFFF)
+            self.references[pc] = Reference(RefKind.FUNCTION, self.functions[target].name, target)
 
-def _order(entry: Function, functions: Mapping[Place, Function]) -> list[Function]:
-    """The entry and what it reaches, in order of first mention."""
-    order = [entry]
-    seen = {id(entry)}
-    for function in order:
-        for _, place in sorted(function.callees.items()):
-            callee = functions.get(place)
-            if callee is not None and id(callee) not in seen:
-                seen.add(id(callee))
-                order.append(callee)
-    return order
+    def _call_by_name(self, pc: int, name: str) -> None:
+        if name in self.helpers:
+            self.code[pc] = replace(self.code[pc], imm=self.helpers[name])
+        else:
+            self.references[pc] = Reference(RefKind.HELPER, name)
 
 
 def _numbers(type: str | ProgramType | None) -> dict[str, int]:
-    """Helper numbers by name, with the prefixes that C declarations use. Types that pybpf has no table for are Linux's."""
+    """Helper numbers by name, with the prefixes that C declarations use. A type that pybpf has no table of is Linux's."""
     if type is None:
         return {}
     known = program_types.BY_NAME.get(type) if isinstance(type, str) else type
@@ -97,50 +161,11 @@ def _numbers(type: str | ProgramType | None) -> dict[str, int]:
     }
 
 
-def _place(
-    linked: _Linked, function: Function, functions: Mapping[Place, Function], numbers: Mapping[str, int]
-) -> None:
-    base = linked.bases[function.section.index, function.start]
-    linked.functions[base] = Subprogram(function.name, base, function.size, function.is_global)
-    for slot, instruction in function.code.items():
-        linked.code[base + slot] = instruction
-    for slot, reference in function.references.items():
-        linked.references[base + slot] = reference
-    for slot, line in function.lines.items():
-        linked.lines[base + slot] = line
-    for slot, place in function.callees.items():
-        _connect(linked, function, base, slot, functions.get(place))
-    for slot, name in function.externs.items():
-        pc = base + slot
-        if name in numbers:
-            linked.code[pc] = replace(linked.code[pc], imm=numbers[name])
-        else:
-            linked.references[pc] = Reference(RefKind.HELPER, name)
-    if function.defect and linked.defect is None:
-        linked.defect = _at(function.defect, base, function.name)
-
-
-def _connect(linked: _Linked, function: Function, base: int, slot: int, callee: Function | None) -> None:
-    pc = base + slot
-    if callee is None:
-        if linked.defect is None:
-            linked.defect = LinkError(f"pc {pc} calls a place where no function begins", function.name)
-        return
-    target = linked.bases[callee.section.index, callee.start]
-    instruction = linked.code[pc]
-    distance = target - pc - 1
-    if instruction.op.kind is Kind.CALL_LOCAL:
-        linked.code[pc] = replace(instruction, imm=distance)
-    else:
-        linked.code[pc] = replace(instruction, src=instruction.op.src or 0, imm=distance & 0xFFFF_FFFF)
-        linked.references[pc] = Reference(RefKind.FUNCTION, callee.name, target)
-
-
-def _at(defect: BpfError, base: int, function: str) -> BpfError:
-    """A function's defect, told of the linked program."""
+def _moved(defect: BpfError, base: int, program: str) -> BpfError:
+    """A function's defect, told of the program."""
     match defect:
         case DecodeError():
             return DecodeError(defect.detail, base + defect.pc)
         case UnsupportedError(pc=int(pc)):
-            return UnsupportedError(defect.detail, defect.feature, program=function, pc=base + pc)
+            return UnsupportedError(defect.detail, defect.feature, program=program, pc=base + pc)
     return defect
