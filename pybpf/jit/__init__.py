@@ -1,0 +1,28 @@
+"""The just-in-time compiler: from a verified program to machine code of this processor, by way of LLVM.
+
+    VerifiedProgram --lower--> text of LLVM functions --driver--> with entry points --engine--> Code
+    NativeProgram.bind(maps) --> NativeInstance.run(packet), .run_batch(arrays)
+
+Bytecode becomes LLVM functions in `lower`, with one file for arithmetic, for memory, for calls of helpers. `engine` alone talks to
+llvmlite. The facts of the verifier are all that is used of it, and each is checked again where being wrong would reach the
+host's memory.
+"""
+
+from __future__ import annotations
+
+from pybpf.jit.driver import ENTRY_POINTS, EXPORTS
+from pybpf.jit.engine import Level, build
+from pybpf.jit.lower import lower
+from pybpf.jit.native import NativeInstance, NativeProgram
+from pybpf.verifier.facts import VerifiedProgram
+
+__all__ = ["Level", "NativeInstance", "NativeProgram", "compile"]
+
+
+def compile(verified: VerifiedProgram, level: Level = Level.FULL) -> NativeProgram:
+    """Compile a verified program for this machine.
+
+    Raises `UnsupportedError` for what pybpf has no native code for (calls through a register, helpers without a body),
+    `InternalError` where LLVM refuses what was generated.
+    """
+    return NativeProgram(verified, build(lower(verified) + ENTRY_POINTS, EXPORTS, level))

@@ -1,0 +1,161 @@
+"""From an address of the machine to a typed pointer, through a check.
+
+The verifier says which regions an access may touch. For each the pointer is that region's base plus an offset, so LLVM sees
+real objects with real bounds. Every access is checked all the same, in the form ``offset <= size - n``, which LLVM can
+compare with the program's own test and delete. A check that stays is one where only the verifier's word stood before: if
+that is wrong the run ends in a trap, not in the host's memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from pybpf.jit.builder import Builder, Value, text
+from pybpf.jit.state import MAPS, TrapCode
+from pybpf.maps.layout import Layout
+from pybpf.memory import CONTEXT, PACKET, STACK, STACK_SIZE, STACK_TOP, TAG_SHIFT, map_address
+from pybpf.program import MapSpec
+from pybpf.program_types import Context, Field
+from pybpf.verifier.facts import Access, RegionKind
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A region as native code holds it: `base` points to its first byte, whose address in the machine is `start`.
+
+    `shared` regions are other threads' too; what is `undefined` until it is written must be frozen when it is read.
+    """
+
+    base: str
+    start: int
+    size: Value
+    writable: bool = True
+    shared: bool = False
+    undefined: bool = False
+
+
+Use = Callable[[Place, str], Value]
+"""Does something at a checked pointer into a place."""
+UseField = Callable[[Field, int], Value]
+"""Does something to a field of the context, at an offset from the context's first byte."""
+
+
+class Regions:
+    """The memory of a program as one of its functions sees it.
+
+    The function has ``%state``, ``%packet`` and ``%length``, and ``%stack``, the lowest byte of `frames` stack frames.
+    `maps` are the program's, each with the layout of its block.
+    """
+
+    def __init__(
+        self,
+        b: Builder,
+        maps: Sequence[tuple[MapSpec, Layout]],
+        context: Context | None,
+        packet_writable: bool,
+        frames: int,
+    ) -> None:
+        self.b = b
+        self.maps = maps
+        self.context = context
+        self.packet = Place("%packet", PACKET, "%length", writable=packet_writable)
+        self.stack = Place("%stack", STACK_TOP - frames * STACK_SIZE, frames * STACK_SIZE, undefined=True)
+
+    def map_block(self, number: int) -> str:
+        """A pointer to the block of a map."""
+        return self.b.state_pointer(f"%map{number}", MAPS + 8 * number)
+
+    def each(
+        self,
+        pc: int,
+        accesses: Iterable[Access],
+        address: Value,
+        size: Value,
+        use: Use,
+        use_field: UseField | None = None,
+        *,
+        write: bool = False,
+        pointer: bool = False,
+    ) -> Value:
+        """Find the region of an address, check the access, do something there; the results meet in one value.
+
+        Where an access may touch several regions, the tag of the address decides. Without `use_field` an access to the
+        context traps. The result is a pointer if `pointer` says so.
+        """
+
+        def inside(access: Access) -> Value:
+            if access.region is RegionKind.CONTEXT:
+                return self._field(pc, access, address, size, use_field)
+            place = self._place(access)
+            if write and not place.writable:
+                return self.b.refuse(TrapCode.ACCESS, pc, address)
+            return use(place, self.checked(pc, place, address, size))
+
+        regions = {_tag(access): access for access in accesses}
+        if isinstance(address, int):
+            regions = {tag: access for tag, access in regions.items() if tag == address >> TAG_SHIFT}
+        match list(regions.values()):
+            case []:
+                return self.b.refuse(TrapCode.ACCESS, pc, address)
+            case [access]:
+                return inside(access)
+            case _:
+                tag = self.b.value(f"lshr i64 {text(address)}, {TAG_SHIFT}")
+                cases = {tag: lambda access=access: inside(access) for tag, access in regions.items()}
+                return self.b.switch(tag, cases, TrapCode.ACCESS, pc, address, "ptr" if pointer else "i64")
+
+    def checked(self, pc: int, place: Place, address: Value, size: Value) -> str:
+        """A pointer to `size` bytes of a place, behind a guard that they lie in it."""
+        b = self.b
+        offset = b.add(address, -place.start)
+        if isinstance(place.size, int) and isinstance(size, int):
+            b.guard(b.compare("ule", offset, place.size - size), TrapCode.ACCESS, pc, address)
+        elif isinstance(offset, int) and isinstance(size, int):
+            b.guard(b.compare("uge", place.size, offset + size), TrapCode.ACCESS, pc, address)
+        else:
+            b.guard(b.compare("ule", size, place.size), TrapCode.ACCESS, pc, address)
+            room = b.value(f"sub nuw i64 {text(place.size)}, {text(size)}")
+            b.guard(b.compare("ule", offset, room), TrapCode.ACCESS, pc, address)
+        return b.pointer(place.base, offset)
+
+    def _place(self, access: Access) -> Place:
+        match access.region:
+            case RegionKind.STACK:
+                return self.stack
+            case RegionKind.PACKET:
+                return self.packet
+            case _:
+                return self._map_values(access.map or 0)
+
+    def _map_values(self, number: int) -> Place:
+        """The part of a map's block that holds values, whatever else lies between them."""
+        spec, layout = self.maps[number]
+        values = self.b.prologue(
+            f"%values{number}",
+            f"getelementptr inbounds i8, ptr {self.map_block(number)}, i64 {layout.values}",
+        )
+        start, size = map_address(number) + layout.values, layout.size - layout.values
+        return Place(values, start, size, not spec.read_only, shared=True)
+
+    def _field(self, pc: int, access: Access, address: Value, size: Value, use: UseField | None) -> Value:
+        """A field of the context, at the one offset that the verifier proved."""
+        field = None
+        if self.context is not None and isinstance(size, int) and access.low == access.high:
+            field = self.context.field_at(access.low, size)
+        if field is None or use is None:
+            return self.b.refuse(TrapCode.ACCESS, pc, address)
+        self.b.guard(self.b.compare("eq", address, CONTEXT + access.low), TrapCode.ACCESS, pc, address)
+        return use(field, access.low)
+
+
+def _tag(access: Access) -> int:
+    match access.region:
+        case RegionKind.STACK:
+            return STACK >> TAG_SHIFT
+        case RegionKind.PACKET:
+            return PACKET >> TAG_SHIFT
+        case RegionKind.CONTEXT:
+            return CONTEXT >> TAG_SHIFT
+        case RegionKind.MAP_VALUE:
+            return map_address(access.map or 0) >> TAG_SHIFT

@@ -1,0 +1,130 @@
+"""The only file that talks to LLVM: from the text of a module to machine code at an address.
+
+    text --parse, verify--> module --passes--> module --code generation--> object file --link--> Code
+
+An object file holds no address of the host, so it can be kept and loaded by another process on the same kind of machine.
+
+What llvmlite asks of us: a manager of a standard pipeline runs once (a second run ends the process), so those are made anew
+and the others are kept; each library of the linker costs about 13 kB that are never given back; options of LLVM's command
+line would reach every user of llvmlite in the process, so none is set. LLVM itself runs under one lock, with the GIL released.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from enum import Enum
+from functools import cache
+from itertools import count
+from typing import Any, Final
+
+import llvmlite.binding as llvm
+
+from pybpf.errors import InternalError
+
+
+class Level(Enum):
+    """How much work goes into the code."""
+
+    QUICK = "quick"  # inlining, registers for stack slots, local simplification
+    FULL = "full"  # what clang does at -O2, loops and vectors included
+
+
+class Code:
+    """Machine code in memory, and the addresses of what it exports. The memory lives as long as the object."""
+
+    def __init__(self, tracker: Any, exports: Sequence[str]) -> None:
+        self._tracker = tracker
+        self._addresses = {name: int(tracker[name]) for name in exports}
+
+    def address(self, name: str) -> int:
+        """Where an exported function begins."""
+        return self._addresses[name]
+
+
+def build(ir: str, exports: Sequence[str], level: Level = Level.FULL) -> Code:
+    """Compile a module and load it: see `emit` and `load`."""
+    return load(emit(ir, level), exports)
+
+
+def emit(ir: str, level: Level = Level.FULL) -> bytes:
+    """The object file of a module for this machine.
+
+    Raises `InternalError` where LLVM does not accept the text: it is always generated, so that is our bug.
+    """
+    machine = _machine()
+    with _LOCK:
+        module = _parse(ir)
+        module.triple = machine.triple
+        module.data_layout = str(machine.target_data)
+        if level is Level.FULL:
+            builder = _builder()
+            builder.getModulePassManager().run(module, builder)
+        else:
+            _quick_passes().run(module, _builder())
+        return bytes(machine.emit_object(module))
+
+
+def load(object_file: bytes, exports: Sequence[str]) -> Code:
+    """Link an object file into this process. What it needs from outside (memcpy, ...) comes from the process.
+
+    Raises `InternalError` for a symbol that is nowhere.
+    """
+    library = llvm.JITLibraryBuilder().add_object_img(object_file).add_current_process()
+    for name in exports:
+        library.export_symbol(name)
+    with _LOCK:
+        try:
+            return Code(library.link(_linker(), f"program{next(_LIBRARIES)}"), exports)
+        except RuntimeError as error:
+            raise InternalError(f"generated code cannot be linked: {error}") from None
+
+
+_LOCK: Final = threading.RLock()
+_LIBRARIES: Final = count()
+
+
+def _parse(ir: str) -> Any:
+    try:
+        module = llvm.parse_assembly(ir)
+        module.verify()
+    except RuntimeError as error:
+        problem = InternalError(f"generated code is invalid: {' '.join(str(error).split())}")
+        problem.add_note(ir)
+        raise problem from None
+    return module
+
+
+@cache
+def _machine() -> Any:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    llvm.initialize_native_asmparser()
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(),
+        features=llvm.get_host_cpu_features().flatten(),
+        opt=2,
+        reloc="pic",
+        codemodel="small",
+    )
+
+
+@cache
+def _builder() -> Any:
+    return llvm.create_pass_builder(_machine(), llvm.create_pipeline_tuning_options(speed_level=2))
+
+
+@cache
+def _quick_passes() -> Any:
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_always_inliner_pass()
+    passes.add_global_dead_code_eliminate_pass()
+    passes.add_sroa_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_simplify_cfg_pass()
+    return passes
+
+
+@cache
+def _linker() -> Any:
+    return llvm.create_lljit_compiler(_machine())

@@ -1,0 +1,379 @@
+"""From bytecode to the text of LLVM functions, in static single assignment from the start.
+
+Registers are 64-bit values; where control flow meets, a live register that differs gets a phi. Nothing of a register is ever in
+memory, and no address of the host is ever in a register: addresses are `pybpf.memory`'s, and `access` turns them into pointers.
+
+    define internal { i64, i1 } @program(ptr %state, ptr %packet, i64 %length)
+    define internal { i64, i1 } @function_<pc>(... the same ..., ptr %stack, i64 %frame, i64 %r1, ..., i64 %r5)
+
+A function returns r0 and whether the whole run is over: by a trap, or by a packet load out of range, which ends a program
+with r0 = 0.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pybpf.errors import UnsupportedError
+from pybpf.instruction import Instruction
+from pybpf.isa import MAX_REGISTER, Kind, Operand
+from pybpf.jit import arithmetic, memory
+from pybpf.jit.access import Regions
+from pybpf.jit.blocks import ARGUMENTS, Graph, function_graph, register_effect
+from pybpf.jit.builder import METADATA, RESULT, Builder, Value, text
+from pybpf.jit.calls import Call
+from pybpf.jit.state import TrapCode
+from pybpf.maps import Layout, layout_of
+from pybpf.memory import (
+    CONTEXT,
+    MAX_FRAMES,
+    PACKET,
+    STACK,
+    STACK_SIZE,
+    STACK_TOP,
+    function_address,
+    map_address,
+)
+from pybpf.program import MapSpec, RefKind
+from pybpf.program_types import Entry
+from pybpf.semantics import signed
+from pybpf.verifier.facts import VerifiedProgram
+
+_CALLER: Final = -1
+"""What stands for a function's caller among the predecessors of its first block."""
+
+
+def lower(verified: VerifiedProgram) -> str:
+    """The functions of a program, as text that lacks only entry points; `@program` is the program.
+
+    Raises `UnsupportedError` for what pybpf has no native code for.
+    """
+    return _Module(verified).text()
+
+
+class _Module:
+    """A program being lowered: what its functions share."""
+
+    def __init__(self, verified: VerifiedProgram) -> None:
+        self.program = verified.program
+        self.type = verified.type
+        self.facts = verified.facts
+        self.maps: list[tuple[MapSpec, Layout]] = [(spec, layout_of(spec)) for spec in self.program.maps]
+        self.support: dict[str, str] = {}
+        self.graphs: dict[int, Graph] = {}
+        self._find_functions(0)
+        depth = self._depth(0, {}, ())
+        self.frames = min(depth, MAX_FRAMES)
+        self.may_overflow = depth > MAX_FRAMES
+
+    def text(self) -> str:
+        functions = [_Function(self, entry).text() for entry in self.graphs]
+        return "\n".join([*functions, *self.support.values(), METADATA])
+
+    def _find_functions(self, entry: int) -> None:
+        pending = [entry]
+        while pending:
+            entry = pending.pop()
+            if entry not in self.graphs and self.is_reached(entry):
+                self.graphs[entry] = function_graph(
+                    self.program.code, self.facts.reached, entry, self._effect
+                )
+                pending.extend(self._callees(entry))
+
+    def is_reached(self, pc: int) -> bool:
+        return pc in self.facts.reached and pc in self.program.code
+
+    def _callees(self, entry: int) -> set[int]:
+        code = self.program.code
+        pcs = (pc for block in self.graphs[entry].blocks.values() for pc in block.pcs)
+        return {code[pc].target(pc) for pc in pcs if code[pc].op.kind is Kind.CALL_LOCAL}
+
+    def _depth(self, entry: int, known: dict[int, int], callers: tuple[int, ...]) -> int:
+        """How many frames a call of a function can have open, its own included."""
+        if entry in callers:
+            raise self._unsupported(entry, "recursive calls", "recursion")
+        if entry not in known:
+            callees = self._callees(entry) if entry in self.graphs else ()
+            below = [self._depth(callee, known, (*callers, entry)) for callee in callees]
+            known[entry] = 1 + max(below, default=0)
+        return known[entry]
+
+    def helper(self, pc: int) -> int:
+        """The number of the helper that a call names, itself or by name."""
+        instruction, reference = self.program.code[pc], self.program.references.get(pc)
+        if instruction.op.code != "helper":
+            raise self._unsupported(pc, "calls of kernel functions", "kfunc")
+        for number, helper in self.type.helpers.items():
+            if number == instruction.imm if reference is None else helper.name == reference.name:
+                if helper.body is None or helper.effects:
+                    raise self._unsupported(pc, f"helper {helper.name!r}", f"helper {helper.name}")
+                return number
+        name = str(instruction.imm) if reference is None else repr(reference.name)
+        raise self._unsupported(pc, f"program type {self.type.name!r} has no helper {name}", f"helper {name}")
+
+    def _unsupported(self, pc: int, what: str, feature: str) -> UnsupportedError:
+        return UnsupportedError(f"{what}: not in native code", feature, program=self.program.name, pc=pc)
+
+    def _effect(self, pc: int, instruction: Instruction) -> tuple[int, int]:
+        match instruction.op.kind:
+            case Kind.CALL:
+                count = len(self.type.helpers[self.helper(pc)].args)
+                return (1 << count + 1) - 2, 1 | ARGUMENTS
+            case Kind.CALL_LOCAL:
+                return ARGUMENTS, 1 | ARGUMENTS
+            case Kind.CALL_REGISTER:
+                raise self._unsupported(pc, "calls through a register", "callx")
+            case _:
+                return register_effect(instruction)
+
+
+class _Function:
+    """One function of a program being lowered."""
+
+    def __init__(self, module: _Module, entry: int) -> None:
+        self.module = module
+        self.entry = entry
+        self.graph = module.graphs[entry]
+        self.b = Builder()
+        self.regions = Regions(
+            self.b, module.maps, module.type.context, module.type.packet_writable, module.frames
+        )
+        if entry == 0:
+            self.b.prologue("%stack", f"alloca [{module.frames * STACK_SIZE} x i8], align 16")
+        self.registers = self._initial_registers()
+        self.frame = self.registers[MAX_REGISTER]
+        # After each block that is done: the registers, and the label of the LLVM block that it ends in.
+        self._ends: dict[int, tuple[list[Value], str]] = {}
+        # Phis to be completed once every block is done: their line, their block, their register.
+        self._open: list[tuple[int, int, int]] = []
+
+    def text(self) -> str:
+        if self.module.facts.zero_stack:
+            self._clear_frame()
+        self._ends[_CALLER] = list(self.registers), self.b.label
+        self.b.do(f"br label %pc{self.entry}")
+        for start in self.graph.blocks:
+            self._block(start)
+        self._close_phis()
+        return f"define internal {RESULT} {self._signature()} nounwind {{\n{self.b.body()}\n}}\n"
+
+    def _signature(self) -> str:
+        parameters = "ptr noalias %state, ptr noalias %packet, i64 %length"
+        if self.entry == 0:
+            return f"@program({parameters}) alwaysinline"
+        registers = ", ".join(f"i64 %r{number}" for number in range(1, 6))
+        return f"@function_{self.entry}({parameters}, ptr noalias %stack, i64 %frame, {registers})"
+
+    def _initial_registers(self) -> list[Value]:
+        registers: list[Value] = [0] * (MAX_REGISTER + 1)
+        if self.entry:
+            registers[1:6] = [f"%r{number}" for number in range(1, 6)]
+            registers[MAX_REGISTER] = "%frame"
+            return registers
+        values: dict[Entry, Value] = {Entry.PACKET: PACKET, Entry.LENGTH: "%length", Entry.CONTEXT: CONTEXT}
+        for number, what in enumerate(self.module.type.entry, 1):
+            registers[number] = values[what]
+        registers[MAX_REGISTER] = STACK_TOP
+        return registers
+
+    def _clear_frame(self) -> None:
+        size = STACK_SIZE
+        if self.module.frames == 1:
+            size = min(size, self.module.facts.stack_size)
+        offset = self.b.add(self.frame, -size - self.regions.stack.start)
+        pointer = self.b.pointer("%stack", offset)
+        self.b.do(f"call void @llvm.memset.p0.i64(ptr {pointer}, i8 0, i64 {size}, i1 false)")
+
+    # Blocks.
+
+    def _block(self, start: int) -> None:
+        block, code = self.graph.blocks[start], self.module.program.code
+        self.b.block(f"pc{start}")
+        self.registers = self._merge(start)
+        for pc in block.pcs:
+            self._instruction(pc, code[pc])
+        pc = block.pcs[-1]
+        if code[pc].op.kind not in (Kind.BRANCH, Kind.EXIT):
+            self._goto(block.successors[0])
+        self._ends[start] = self.registers, self.b.label
+
+    def _merge(self, start: int) -> list[Value]:
+        """The registers at the start of a block."""
+        before = self._predecessors(start)
+        done = [self._ends[block] for block in before if block in self._ends]
+        carried = self.graph.carried.get(start, 0)
+        registers: list[Value] = [0] * (MAX_REGISTER + 1)
+        for number in range(MAX_REGISTER + 1):
+            if not self.graph.live[start] >> number & 1:
+                continue
+            values = {values[number] for values, _ in done}
+            if len(values) == 1 and not carried >> number & 1:
+                registers[number] = values.pop()
+            else:
+                self._open.append((len(self.b.lines), start, number))
+                registers[number] = self.b.value("phi")
+        return registers
+
+    def _predecessors(self, start: int) -> tuple[int, ...]:
+        before = self.graph.predecessors[start]
+        return (_CALLER, *before) if start == self.entry else before
+
+    def _close_phis(self) -> None:
+        for line, start, number in self._open:
+            ends = [self._ends[block] for block in self._predecessors(start)]
+            values = ", ".join(f"[ {text(registers[number])}, %{label} ]" for registers, label in ends)
+            self.b.lines[line] += f" i64 {values}"
+
+    def _goto(self, pc: int) -> None:
+        if pc in self.graph.blocks:
+            self.b.do(f"br label %pc{pc}")
+        else:
+            self.b.trap(TrapCode.UNREACHED, pc)
+
+    def _branch(self, condition: str | bool, taken: int, after: int) -> None:
+        """The edge to a place that the verifier never reached is kept, and ends in a trap."""
+        blocks = self.graph.blocks
+        if taken == after or (taken not in blocks and after not in blocks):
+            self._goto(after)
+            return
+        targets = [
+            f"label %pc{pc}" if pc in blocks else f"label %{self.b.trap_edge(TrapCode.UNREACHED, pc)}"
+            for pc in (taken, after)
+        ]
+        self.b.do(f"br i1 {str(condition).lower()}, {', '.join(targets)}")
+
+    # Instructions.
+
+    def _instruction(self, pc: int, instruction: Instruction) -> None:
+        b, op, registers = self.b, instruction.op, self.registers
+        match op.kind:
+            case Kind.ALU:
+                registers[instruction.dst] = arithmetic.alu(
+                    b, op.code, registers[instruction.dst], self._operand(instruction), op.width
+                )
+            case Kind.END:
+                registers[instruction.dst] = arithmetic.end(b, op.code, registers[instruction.dst], op.width)
+            case Kind.LOAD_IMM64:
+                registers[instruction.dst] = self._wide(pc, instruction)
+            case Kind.LOAD:
+                value = self._load(pc, instruction)
+                if op.code == "memsx":
+                    value = arithmetic.alu(b, f"movs{8 * op.size}", 0, value, 64)
+                registers[instruction.dst] = value
+            case Kind.STORE:
+                address = b.add(registers[instruction.dst], instruction.offset)
+                accesses = self.module.facts.accesses.get(pc, ())
+                memory.store(self.regions, pc, accesses, address, op.size, self._operand(instruction))
+            case Kind.ATOMIC:
+                self._atomic(pc, instruction)
+            case Kind.PACKET:
+                self._packet_load(pc, instruction)
+            case Kind.BRANCH:
+                taken = arithmetic.condition(
+                    b, op.code, registers[instruction.dst], self._operand(instruction), op.width
+                )
+                self._branch(taken, instruction.target(pc), pc + 1)
+            case Kind.CALL:
+                self._call(pc)
+            case Kind.CALL_LOCAL:
+                self._call_local(pc, instruction.target(pc))
+            case Kind.EXIT:
+                self._exit(registers[0])
+            case Kind.JUMP:
+                pass
+            case Kind.CALL_REGISTER:
+                raise AssertionError("refused when the registers that it reads were asked for")
+
+    def _operand(self, instruction: Instruction) -> Value:
+        op = instruction.op
+        if op.operand is Operand.REG:
+            return self.registers[instruction.src]
+        return arithmetic.immediate(instruction.imm, op.width)
+
+    def _load(self, pc: int, instruction: Instruction) -> Value:
+        address = self.b.add(self.registers[instruction.src], instruction.offset)
+        accesses = self.module.facts.accesses.get(pc, ())
+        return memory.load(self.regions, pc, accesses, address, instruction.op.size)
+
+    def _wide(self, pc: int, instruction: Instruction) -> Value:
+        reference, program = self.module.program.references.get(pc), self.module.program
+        if reference is None:
+            if instruction.op.code == "imm":
+                return instruction.imm
+            if instruction.op.code == "function":
+                return function_address(pc + 1 + signed(instruction.imm, 32))
+        elif reference.kind is RefKind.FUNCTION:
+            return function_address(reference.offset)
+        elif reference.kind is RefKind.MAP:
+            return map_address(program.map_number(reference.name))
+        elif reference.kind is RefKind.VALUE:
+            number = program.map_number(reference.name)
+            spec, layout = self.module.maps[number]
+            if spec.type == "array":
+                return map_address(number) + layout.values + reference.offset
+        what = f"wide load of {instruction.op.code if reference is None else reference.name!r}"
+        raise UnsupportedError(f"{what}: not in native code", "wide load", program=program.name, pc=pc)
+
+    def _atomic(self, pc: int, instruction: Instruction) -> None:
+        code, size, registers = instruction.op.code, instruction.op.size, self.registers
+        base, other = instruction.dst, instruction.src
+        if code == "load_acquire":
+            base, other = other, base
+        old = memory.atomic(
+            self.regions,
+            pc,
+            self.module.facts.accesses.get(pc, ()),
+            self.b.add(registers[base], instruction.offset),
+            size,
+            code,
+            registers[other],
+            registers[0],
+        )
+        if code == "cmpxchg":
+            registers[0] = old
+        elif code in ("xchg", "load_acquire") or code.startswith("fetch_"):
+            registers[other] = old
+
+    def _packet_load(self, pc: int, instruction: Instruction) -> None:
+        """Network byte order; out of range the program ends with 0 (RFC 9669, section 5.5)."""
+        b, size = self.b, instruction.op.size
+        index = self.registers[instruction.src] if instruction.op.operand is Operand.REG else 0
+        # The index is a signed number of 32 bits: the sum wraps there, and what is negative is out of range.
+        index = arithmetic.alu(b, "add", index, instruction.imm, 32)
+        index = arithmetic.alu(b, "movs32", 0, index, 64)
+        too_short = b.value(f"icmp ult i64 %length, {size}")
+        room = b.value(f"sub i64 %length, {size}")
+        outside = b.value(f"icmp ugt i64 {text(index)}, {room}")
+        b.halt_if(b.value(f"or i1 {too_short}, {outside}"))
+        value = b.value(f"load i{8 * size}, ptr {b.pointer('%packet', index)}, align 1")
+        self.registers[0] = arithmetic.byte_swap(b, value, 8 * size)
+
+    def _call(self, pc: int) -> None:
+        module = self.module
+        number, arguments = module.helper(pc), self.registers[1:6]
+        call = Call(pc, number, arguments, self.regions, module.type, module.facts, module.support)
+        self.registers[0] = call.write()
+
+    def _call_local(self, pc: int, target: int) -> None:
+        b = self.b
+        if target not in self.module.graphs:
+            self.registers[0] = b.refuse(TrapCode.UNREACHED, target)
+            return
+        if self.module.may_overflow:
+            b.guard(b.compare("uge", self.frame, STACK + 2 * STACK_SIZE), TrapCode.FRAMES, pc)
+        frame = text(b.add(self.frame, -STACK_SIZE))
+        arguments = ", ".join(f"i64 {text(value)}" for value in self.registers[1:6])
+        result = b.value(
+            f"call {RESULT} @function_{target}"
+            f"(ptr %state, ptr %packet, i64 %length, ptr %stack, i64 {frame}, {arguments})"
+        )
+        b.halt_if(b.value(f"extractvalue {RESULT} {result}, 1"))
+        self.registers[0] = b.value(f"extractvalue {RESULT} {result}, 0")
+
+    def _exit(self, value: Value) -> None:
+        b = self.b
+        if isinstance(value, int):
+            b.do(f"ret {RESULT} {{ i64 {text(value)}, i1 false }}")
+        else:
+            result = b.value(f"insertvalue {RESULT} {{ i64 poison, i1 false }}, i64 {value}, 0")
+            b.do(f"ret {RESULT} {result}")

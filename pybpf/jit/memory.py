@@ -1,0 +1,140 @@
+"""Loads, stores and atomic instructions, at whatever region their address lies in.
+
+The stack and the packet belong to one run, so nobody can see how an atomic instruction comes about there: it is a load and a
+store that LLVM may optimise. A map is shared; there the memory order is Linux's (Documentation/bpf/standardization):
+sequentially consistent where an instruction fetches, relaxed where it does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from pybpf.jit.access import Place, Regions
+from pybpf.jit.builder import Builder, Value, text
+from pybpf.jit.state import CONTEXT, TrapCode
+from pybpf.memory import PACKET
+from pybpf.program_types import Field, FieldKind
+from pybpf.verifier.facts import Access
+
+_ORDERED: Final = "seq_cst"
+_RELAXED: Final = "monotonic"
+
+
+def load(r: Regions, pc: int, accesses: Iterable[Access], address: Value, size: int) -> Value:
+    """The number of `size` bytes at an address, zero-extended."""
+
+    def use(place: Place, pointer: str) -> Value:
+        return _widen(r.b, _read(r.b, place, pointer, size), size)
+
+    def use_field(field: Field, offset: int) -> Value:
+        match field.kind:
+            case FieldKind.SCALAR:
+                pointer = r.b.pointer(r.b.state_pointer("%context", CONTEXT), offset)
+                return _widen(r.b, r.b.value(f"load i{8 * size}, ptr {pointer}, align 1"), size)
+            case FieldKind.PACKET_END:
+                return r.b.value(f"add nuw nsw i64 %length, {PACKET}")
+            case FieldKind.PACKET | FieldKind.PACKET_META:
+                return PACKET
+
+    return r.each(pc, accesses, address, size, use, use_field)
+
+
+def store(r: Regions, pc: int, accesses: Iterable[Access], address: Value, size: int, value: Value) -> None:
+    """Write the lower `size` bytes of a value."""
+    narrow = _cut(r.b, value, size)
+
+    def use(place: Place, pointer: str) -> Value:
+        r.b.do(f"store i{8 * size} {narrow}, ptr {pointer}, align 1")
+        return 0
+
+    def use_field(field: Field, offset: int) -> Value:
+        if not field.writable or field.kind is not FieldKind.SCALAR:
+            return r.b.refuse(TrapCode.ACCESS, pc, address)
+        pointer = r.b.pointer(r.b.state_pointer("%context", CONTEXT), offset)
+        r.b.do(f"store i{8 * size} {narrow}, ptr {pointer}, align 1")
+        return 0
+
+    r.each(pc, accesses, address, size, use, use_field, write=True)
+
+
+def atomic(
+    r: Regions,
+    pc: int,
+    accesses: Iterable[Access],
+    address: Value,
+    size: int,
+    code: str,
+    operand: Value,
+    r0: Value,
+) -> Value:
+    """What memory held before an atomic instruction, zero-extended; a store-release and what does not fetch give 0."""
+    if size > 1:
+        aligned = r.b.compare("eq", r.b.mask(address, size - 1), 0)
+        r.b.guard(aligned, TrapCode.MISALIGNED, pc, address)
+    new, expected = _cut(r.b, operand, size), _cut(r.b, r0, size)
+
+    def use(place: Place, pointer: str) -> Value:
+        operate = _shared if place.shared else _private
+        old = operate(r.b, place, pointer, size, code, new, expected)
+        return 0 if old is None else _widen(r.b, old, size)
+
+    return r.each(pc, accesses, address, size, use, write=code != "load_acquire")
+
+
+def _shared(
+    b: Builder, place: Place, pointer: str, size: int, code: str, operand: str, expected: str
+) -> str | None:
+    t = f"i{8 * size}"
+    match code:
+        case "load_acquire":
+            return b.value(f"load atomic {t}, ptr {pointer} acquire, align {size}")
+        case "store_release":
+            b.do(f"store atomic {t} {operand}, ptr {pointer} release, align {size}")
+            return None
+        case "cmpxchg":
+            pair = b.value(
+                f"cmpxchg ptr {pointer}, {t} {expected}, {t} {operand} {_ORDERED} {_ORDERED}, align {size}"
+            )
+            return b.value(f"extractvalue {{ {t}, i1 }} {pair}, 0")
+        case _:
+            fetches = code == "xchg" or code.startswith("fetch_")
+            operator, order = code.removeprefix("fetch_"), _ORDERED if fetches else _RELAXED
+            old = b.value(f"atomicrmw {operator} ptr {pointer}, {t} {operand} {order}, align {size}")
+            return old if fetches else None
+
+
+def _private(
+    b: Builder, place: Place, pointer: str, size: int, code: str, operand: str, expected: str
+) -> str | None:
+    t = f"i{8 * size}"
+    old = None if code == "store_release" else _read(b, place, pointer, size)
+    match code:
+        case "load_acquire":
+            return old
+        case "store_release" | "xchg":
+            new = operand
+        case "cmpxchg":
+            same = b.value(f"icmp eq {t} {old}, {expected}")
+            new = b.value(f"select i1 {same}, {t} {operand}, {t} {old}")
+        case _:
+            new = b.value(f"{code.removeprefix('fetch_')} {t} {old}, {operand}")
+    b.do(f"store {t} {new}, ptr {pointer}, align 1")
+    return old
+
+
+def _read(b: Builder, place: Place, pointer: str, size: int) -> str:
+    value = b.value(f"load i{8 * size}, ptr {pointer}, align 1")
+    return b.value(f"freeze i{8 * size} {value}") if place.undefined else value
+
+
+def _widen(b: Builder, value: str, size: int) -> Value:
+    if size == 4:
+        return b.widen(value)
+    return value if size == 8 else b.value(f"zext i{8 * size} {value} to i64")
+
+
+def _cut(b: Builder, value: Value, size: int) -> str:
+    if isinstance(value, int) or size == 8:
+        return text(value, 8 * size)
+    return b.narrow(value) if size == 4 else b.value(f"trunc i64 {value} to i{8 * size}")

@@ -1,0 +1,229 @@
+"""Programs as machine code: made once, bound to maps as often as one likes, run from any thread."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from pybpf.errors import ArgumentError, Trap, UnsupportedError
+from pybpf.jit.callback import Host
+from pybpf.jit.driver import RUN, RUN_BATCH
+from pybpf.jit.engine import Code
+from pybpf.jit.state import RunState, TrapCode, unpack_site
+from pybpf.maps import BpfMap, layout_of
+from pybpf.memory import MAX_PACKET
+from pybpf.program_types import Clock
+from pybpf.verifier.facts import VerifiedProgram
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pybpf.packets import PacketBatch
+
+Buffer = bytes | bytearray | memoryview
+
+_U64, _U32, _POINTER = ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
+_RUN: Final = ctypes.CFUNCTYPE(_U64, _U64, _POINTER, _U32)
+_RUN_BATCH: Final = ctypes.CFUNCTYPE(_U64, *[_U64] * 7, _POINTER, _U64)
+
+
+class NativeProgram:
+    """A program's machine code. It knows no map and no address of the host."""
+
+    def __init__(self, verified: VerifiedProgram, code: Code) -> None:
+        self.verified: Final = verified
+        self.code: Final = code
+
+    def bind(self, maps: Sequence[BpfMap] = (), clock: Clock | None = None) -> NativeInstance:
+        """The program over its maps, in the program's order.
+
+        `clock` gives nanoseconds in place of the clock that the program type names. Raises `ArgumentError` where the maps are
+        not such as the program was compiled for.
+        """
+        return NativeInstance(self, maps, clock)
+
+
+class NativeInstance:
+    """A program bound to maps. Any number of threads may run it at once: native code runs without the GIL.
+
+    What it needs stays alive with it: the code, the maps, the clock.
+    """
+
+    def __init__(self, native: NativeProgram, maps: Sequence[BpfMap], clock: Clock | None) -> None:
+        self._program, self._type = native.verified.program, native.verified.type
+        self._check(maps)
+        self.native: Final = native
+        self.maps: Final = tuple(maps)
+        self._host: Final = Host(self._type, self.maps, clock)
+        self._run = _RUN(native.code.address(RUN))
+        self._run_batch = _RUN_BATCH(native.code.address(RUN_BATCH))
+        context = self._type.context
+        self._zeros = (ctypes.c_char * (context.size if context else 1))()
+        self._writes_context = context is not None and any(field.writable for field in context.fields)
+        # A run takes a state from here and puts it back, so that each thread has its own while it runs.
+        self._states: list[RunState] = []
+
+    def run(self, packet: Buffer, context: Buffer | None = None) -> int:
+        """Run the program on one packet: r0.
+
+        A program type that may write packets wants a writable buffer, and writes into it. `context` are the bytes of the
+        context's scalar fields, laid out as the type says; left out, they are zero; a writable buffer receives what the program
+        writes. Raises `Trap`, or what the clock or a helper written in Python raised.
+        """
+        length = len(packet)
+        if length > MAX_PACKET:
+            raise ArgumentError(f"a packet of {length} bytes: at most {MAX_PACKET}")
+        if self._type.packet_writable:
+            pointer = self._writable(packet) if length else None
+        else:
+            pointer = packet if type(packet) is bytes else bytes(packet)
+        if context is not None or self._writes_context:
+            return self._run_in_context(pointer, length, context)
+        state = self._take_state()
+        try:
+            value: int = self._run(state.address, pointer, length)
+            if state.site:
+                raise self._stopped(state)
+            return value
+        finally:
+            self._states.append(state)
+
+    def run_batch(
+        self, batch: PacketBatch, results: NDArray[np.uint64], context: Buffer | None = None
+    ) -> None:
+        """Run the program on the packets of a batch in turn: r0 of each goes to `results`, uint64[n] and contiguous.
+
+        All packets are given the same `context`. The batch stays as it is: what a program writes into a packet is lost. Raises
+        what `run` raises, with the packet's number; the results of the packets before it stand.
+        """
+        if self._writes_context:
+            raise UnsupportedError(
+                f"program type {self._type.name!r} writes its context: run packets one by one", "batch"
+            )
+        count = len(batch)
+        if results.shape != (count,):
+            raise ArgumentError(f"{count} packets, but room for results of shape {results.shape}")
+        copy = bytearray(int(batch.lengths.max(initial=0)) + 1) if self._type.packet_writable else None
+        state = self._take_state()
+        try:
+            with self._given(state, context):
+                done: int = self._run_batch(
+                    state.address,
+                    _address(batch.data, "data", "|u1"),
+                    len(batch.data),
+                    _address(batch.offsets, "offsets", "<u8"),
+                    _address(batch.lengths, "lengths", "<u4"),
+                    _address(results, "results", "<u8", writable=True),
+                    count,
+                    None if copy is None else ctypes.byref(ctypes.c_char.from_buffer(copy)),
+                    MAX_PACKET if copy is None else len(copy),
+                )
+            if state.site:
+                raise self._stopped(state, packet=done)
+            if done < count:
+                raise ArgumentError(
+                    f"packet {done} is longer than {MAX_PACKET} bytes or not in the batch's data"
+                )
+        finally:
+            self._states.append(state)
+
+    def _check(self, maps: Sequence[BpfMap]) -> None:
+        """Layout, type and permission are compiled in; names are not."""
+        wanted = [(spec.type, layout_of(spec), spec.read_only) for spec in self._program.maps]
+        if [(map.spec.type, map.layout, map.spec.read_only) for map in maps] != wanted:
+            names = ", ".join(repr(spec.name) for spec in self._program.maps) or "none"
+            raise ArgumentError(f"program {self._program.name!r} was compiled for other maps: {names}")
+
+    def _run_in_context(self, pointer: Any, length: int, context: Buffer | None) -> int:
+        if context is None:
+            context = bytearray(len(self._zeros))
+        state = self._take_state()
+        try:
+            with self._given(state, context):
+                value: int = self._run(state.address, pointer, length)
+            if state.site:
+                raise self._stopped(state)
+            return value
+        finally:
+            self._states.append(state)
+
+    @contextmanager
+    def _given(self, state: RunState, context: Buffer | None) -> Iterator[None]:
+        """Let the state point to a context while a run lasts."""
+        if context is None:
+            yield
+            return
+        layout = self._type.context
+        if layout is None or len(context) != layout.size:
+            size = layout.size if layout is not None else 0
+            raise ArgumentError(
+                f"the context of program type {self._type.name!r} is {size} bytes, {len(context)} are given"
+            )
+        copied = isinstance(context, bytes) or memoryview(context).readonly
+        fields = (ctypes.c_char * layout.size).from_buffer(bytearray(context) if copied else context)
+        state.set_context(ctypes.addressof(fields))
+        try:
+            yield
+        finally:
+            state.set_context(ctypes.addressof(self._zeros))
+
+    def _take_state(self) -> RunState:
+        try:
+            return self._states.pop()
+        except IndexError:
+            state = self._host.new_state()
+            state.set_context(ctypes.addressof(self._zeros))
+            return state
+
+    def _writable(self, packet: Buffer) -> Any:
+        try:
+            return ctypes.byref(ctypes.c_char.from_buffer(packet))
+        except TypeError as error:
+            raise ArgumentError(f"program type {self._type.name!r} writes packets: {error}") from None
+
+    def _stopped(self, state: RunState, packet: int | None = None) -> BaseException:
+        """The exception that a stopped run ends in; the state is ready for another."""
+        code, pc = unpack_site(state.site)
+        address, failure = state.trap_address, state.failure
+        state.clear()
+        where = "" if packet is None else f"packet {packet}: "
+        if failure is None:
+            wrong_access = code in (TrapCode.ACCESS, TrapCode.MISALIGNED, TrapCode.MAP)
+            return Trap(where + self._reason(code, pc, address), pc, address if wrong_access else None)
+        if isinstance(failure, Trap):
+            return Trap(where + failure.detail, failure.pc, failure.address)
+        if where:
+            failure.add_note(where.rstrip(": "))
+        return failure
+
+    def _reason(self, code: TrapCode, pc: int, address: int) -> str:
+        instruction = self._program.code.get(pc)
+        match code:
+            case TrapCode.ACCESS if instruction is not None and instruction.op.size:
+                return f"access of {instruction.op.size} bytes at {address:#x}: outside every region that was proved for it"
+            case TrapCode.ACCESS:
+                return f"helper argument {address:#x}: outside every region that was proved for it"
+            case TrapCode.UNREACHED:
+                return "reached an instruction that was proved to be out of reach"
+            case TrapCode.MISALIGNED:
+                return f"unaligned atomic access at {address:#x}"
+            case TrapCode.FRAMES:
+                return "calls nest deeper than the stack"
+            case TrapCode.MAP:
+                return f"helper argument {address:#x} is not the map that was proved"
+            case TrapCode.PYTHON:
+                return "a function of the host's failed"
+
+
+def _address(array: NDArray[Any], name: str, type_: str, writable: bool = False) -> int:
+    """Where an array's numbers begin. Raises `ArgumentError` for an array that native code cannot take."""
+    interface = array.__array_interface__
+    address, read_only = interface["data"]
+    if interface["typestr"] != type_ or array.ndim != 1 or interface["strides"] is not None:
+        raise ArgumentError(f"{name}: expected a contiguous array of one dimension, {type_}")
+    if writable and read_only:
+        raise ArgumentError(f"{name}: the array is read-only")
+    return int(address)

@@ -1,0 +1,85 @@
+"""What a run hands to native code, and what it gets back: the one argument that carries every address of the host.
+
+Code holds no address itself, so an object file can be kept on disk and loaded again. The layout, in bytes:
+
+     0  site      0, or why and where the run stopped: trap code in the upper half, pc in the lower
+     8  address   the address to blame, 0 where none is
+    16  clock     null, or the host's: i64 (ptr state, i64 site)
+    24  context   the bytes of the context's scalar fields
+    32  helper    runs helpers that are written in Python: see `pybpf.jit.callback`
+    40  maps      the blocks of maps 0, 1, ...
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Final
+
+SITE: Final = 0
+ADDRESS: Final = 8
+CLOCK: Final = 16
+CONTEXT: Final = 24
+HELPER: Final = 32
+MAPS: Final = 40
+
+
+class TrapCode(IntEnum):
+    """Why a run stopped."""
+
+    ACCESS = 1  # an address outside the regions that the verifier named
+    UNREACHED = 2  # an instruction that the verifier never reached
+    MISALIGNED = 3  # an atomic instruction across the natural alignment
+    FRAMES = 4  # a call deeper than the stack
+    MAP = 5  # r1 is not a map, or not the one that the verifier named
+    PYTHON = 6  # a function of the host's raised an exception
+
+
+def site(code: TrapCode, pc: int) -> int:
+    """What `SITE` holds after a trap; never 0."""
+    return code << 32 | pc
+
+
+def unpack_site(value: int) -> tuple[TrapCode, int]:
+    """The code and the pc of a site.
+
+    >>> unpack_site(site(TrapCode.MAP, 7))
+    (<TrapCode.MAP: 5>, 7)
+    """
+    return TrapCode(value >> 32), value & 0xFFFF_FFFF
+
+
+class RunState:
+    """The state of one run at a time. `failure` is the exception of a function of the host's that stopped it."""
+
+    __slots__ = ("_words", "address", "failure")
+
+    def __init__(self, clock: int, helper: int, maps: Sequence[int]) -> None:
+        """Addresses of the host's functions, 0 for none, and of the maps' blocks."""
+        self._words = (ctypes.c_uint64 * (MAPS // 8 + len(maps)))(0, 0, clock, 0, helper, *maps)
+        self.address = ctypes.addressof(self._words)
+        self.failure: BaseException | None = None
+
+    @property
+    def site(self) -> int:
+        """See the layout."""
+        return self._words[SITE // 8]
+
+    @property
+    def trap_address(self) -> int:
+        """The address to blame."""
+        return self._words[ADDRESS // 8]
+
+    def set_context(self, address: int) -> None:
+        """Where the bytes of the context are."""
+        self._words[CONTEXT // 8] = address
+
+    def stop(self, site: int, failure: BaseException) -> None:
+        """End the run under way when control returns to it."""
+        self._words[SITE // 8], self._words[ADDRESS // 8] = site, 0
+        self.failure = failure
+
+    def clear(self) -> None:
+        """Make the state ready for another run after a trap."""
+        self._words[SITE // 8], self.failure = 0, None
