@@ -24,6 +24,9 @@ STACK_SIZE: Final = 512
 MAX_FRAMES: Final = 8
 """How deep local calls nest (Linux, MAX_CALL_FRAMES)."""
 
+MAX_PACKET: Final = (1 << 31) - 1
+"""No packet is longer: the verifier relies on it, so an engine refuses a longer one."""
+
 STACK: Final = 1 << TAG_SHIFT
 STACK_TOP: Final = STACK + MAX_FRAMES * STACK_SIZE
 PACKET: Final = (2 << TAG_SHIFT) + (1 << 20)

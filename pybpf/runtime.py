@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 
-from pybpf.errors import ArgumentError
+from pybpf.errors import ArgumentError, Trap
 from pybpf.interpreter import Interpreter
 from pybpf.maps import BpfMap, create
 from pybpf.program import MapSpec, Program
@@ -176,8 +176,11 @@ class _Checked:
         return outcome.value, outcome.packet
 
     def run_batch(self, batch: PacketBatch, out: NDArray[np.uint64]) -> None:
-        for i, packet in enumerate(batch):
-            out[i], _ = self.run(packet, None)
+        for number, packet in enumerate(batch):
+            try:
+                out[number], _ = self.run(packet, None)
+            except Trap as trap:
+                raise Trap(f"packet {number}: {trap.detail}", trap.pc, trap.address) from None
 
 
 class _Native:
@@ -191,9 +194,10 @@ class _Native:
 
     def run(self, packet: Bytes, context: Bytes | None) -> tuple[int, bytes]:
         if not self._packet_writable:
-            return self._native.run(packet, len(packet)), bytes(packet)
+            packet = bytes(packet)
+            return self._native.run(packet, context), packet
         buffer = bytearray(packet)
-        return self._native.run(buffer, len(buffer)), bytes(buffer)
+        return self._native.run(buffer, context), bytes(buffer)
 
     def run_batch(self, batch: PacketBatch, out: NDArray[np.uint64]) -> None:
         self._native.run_batch(batch, out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import replace
 
 import pytest
@@ -540,6 +541,14 @@ def test_packet_of_any_bytes_is_left_as_it_is(make):
     assert written.packet == b"c" + PACKET[1:]
     assert bytes(packet) == PACKET
     assert interpreter("r0 = 0\n exit", "filter").run(packet).packet == PACKET
+
+
+def test_packet_longer_than_the_verifier_assumes_is_refused():
+    with (
+        mmap.mmap(-1, memory.MAX_PACKET + 1) as pages,
+        pytest.raises(ArgumentError, match="at most 2147483647"),
+    ):
+        interpreter("r0 = 0\n exit").run(pages)
 
 
 def test_context_gives_the_packets_ends_as_addresses():

@@ -297,6 +297,14 @@ def test_trap_of_a_run_reaches_the_caller():
         instance("r0 = *(u8 *)(r1 + 9)\n exit").run(b"short")
 
 
+def test_trap_in_a_batch_names_the_packet():
+    out = np.full(3, 7, np.uint64)
+    with pytest.raises(Trap, match="packet 1: load of 1 byte at packet") as raised:
+        instance("r0 = *(u8 *)(r1 + 1)\n exit").run_batch([b"ab", b"a", b"ab"], out)
+    assert raised.value.pc == 0
+    assert out.tolist() == [ord("b"), 7, 7]
+
+
 def test_instance_says_what_it_is():
     running = instance(COUNT)
     assert repr(running) == "<Instance of 'program': type filter, maps counters>"

@@ -9,7 +9,7 @@ from typing import Final
 from pybpf.errors import ArgumentError
 from pybpf.isa import MAX_REGISTER
 from pybpf.maps import BpfMap
-from pybpf.memory import CONTEXT, FIRST_MAP, MAX_FRAMES, PACKET, STACK, TAG_SHIFT
+from pybpf.memory import CONTEXT, FIRST_MAP, MAX_FRAMES, MAX_PACKET, PACKET, STACK, TAG_SHIFT
 from pybpf.program_types import Clock, Context, Entry, ProgramType
 from pybpf.regions import (
     Bytes,
@@ -55,6 +55,8 @@ class Execution(Memory):
         super().__init__(dict(environment.regions), environment.maps, environment.clock)
         self.unwritten = None if environment.strict else 0
         self.registers: list[int | None] = [self.unwritten] * (MAX_REGISTER + 1)
+        if len(packet) > MAX_PACKET:
+            raise ArgumentError(f"a packet of {len(packet)} bytes: at most {MAX_PACKET}")
         buffer = bytearray(packet) if type_.packet_writable else memoryview(packet).toreadonly().cast("B")
         self.packet = Packet(buffer, type_.packet_writable)
         self.stack = Stack(tracked=environment.strict and not type_.policy.uninitialised_stack)
