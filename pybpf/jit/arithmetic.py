@@ -67,7 +67,7 @@ def _sign_extend(b: Builder, t: str, src: str, width: int) -> str:
 
 def _divide(b: Builder, operator: str, t: str, dst: str, src: str) -> str:
     """By zero the quotient is 0 and the remainder the dividend."""
-    by_zero = dst if operator == "urem" else "0"
+    by_zero = dst if operator in ("urem", "srem") else "0"
     if _is_number(src):
         return b.value(f"{operator} {t} {dst}, {src}") if int(src) else by_zero
     zero = b.value(f"icmp eq {t} {src}, 0")

@@ -54,9 +54,7 @@ def emit(ir: str, level: Level = Level.FULL) -> bytes:
     """
     machine = _machine()
     with _LOCK:
-        module = _parse(ir)
-        module.triple = machine.triple
-        module.data_layout = str(machine.target_data)
+        module = _parse(_target() + ir)
         if level is Level.FULL:
             builder = _builder()
             builder.getModulePassManager().run(module, builder)
@@ -107,6 +105,13 @@ def _machine() -> Any:
         reloc="pic",
         codemodel="small",
     )
+
+
+@cache
+def _target() -> str:
+    """What the text must say before LLVM reads it: without the layout, numbers would be aligned as on no machine of ours."""
+    machine = _machine()
+    return f'target datalayout = "{machine.target_data}"\ntarget triple = "{machine.triple}"\n'
 
 
 @cache
