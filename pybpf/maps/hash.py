@@ -16,7 +16,7 @@ and a lookup costs what the present keys make it cost.
 The table has room for a third more keys than `max_entries`, so an insertion below that limit always finds a slot;
 the count of live keys enforces the limit exactly.
 
-How native threads stay out of each other's way (in `pybpf.jit.hash_table_ir`; here a lock guards every operation):
+How native threads stay out of each other's way (in `pybpf.jit.table_ir`; here a lock guards every operation):
 
 * Writers hold the lock of the key's home group, so two operations on one key never overlap. Slots of a group may belong
   to keys of different homes: a writer claims one by a compare-and-swap of its tag from FREE to BUSY.

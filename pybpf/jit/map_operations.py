@@ -1,0 +1,92 @@
+"""The machine code of a map's operations, for Python to call: with it everybody keeps to the same locking protocol."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from pybpf.errors import ArgumentError
+from pybpf.jit import engine, map_ir
+from pybpf.maps import BpfMap
+from pybpf.program import MapSpec
+
+if TYPE_CHECKING:
+    from pybpf.maps.operations import Bytes
+
+_TYPES: Final = {"ptr": ctypes.c_void_p, "i64": ctypes.c_uint64}
+
+
+class NativeOperations:
+    """`pybpf.maps.Operations` in machine code, for one map. The code is made when it is first needed.
+
+    Calls run without the GIL.
+    """
+
+    def __init__(self, map: BpfMap) -> None:
+        spec = map.spec
+        self.key_size: Final = spec.key_size
+        self.value_size: Final = spec.value_size
+        self._shape = MapSpec(
+            "", spec.type, spec.key_size, spec.value_size, spec.max_entries, read_only=spec.read_only
+        )
+        self._entries = map.layout.places
+        self._memory = map.memory  # keeps the block where it is
+        self._block = map.address
+
+    @cached_property
+    def _functions(self) -> dict[str, Callable[..., int]]:
+        code = _code(self._shape)
+        return {
+            name: ctypes.CFUNCTYPE(ctypes.c_int64, *(_TYPES[kind] for kind in kinds))(
+                code.address(f"map_{name}")
+            )
+            for name, kinds in map_ir.PARAMETERS.items()
+        }
+
+    def lookup(self, key: bytes) -> int | None:
+        """See `pybpf.maps.Operations.lookup`."""
+        return self._functions["lookup"](self._block, self._sized(key, self.key_size)) or None
+
+    def read(self, key: bytes) -> bytes | None:
+        """See `pybpf.maps.Operations.read`."""
+        value = ctypes.create_string_buffer(self.value_size)
+        found = self._functions["read"](self._block, self._sized(key, self.key_size), value)
+        return value.raw if found else None
+
+    def update(self, key: bytes, value: bytes, flags: int) -> int:
+        """See `pybpf.maps.Operations.update`."""
+        key, value = self._sized(key, self.key_size), self._sized(value, self.value_size)
+        return self._functions["update"](self._block, key, value, flags)
+
+    def delete(self, key: bytes) -> int:
+        """See `pybpf.maps.Operations.delete`."""
+        return self._functions["delete"](self._block, self._sized(key, self.key_size))
+
+    def snapshot(self) -> tuple[Bytes, Bytes]:
+        """See `pybpf.maps.Operations.snapshot`."""
+        import numpy as np
+
+        limit = self._entries
+        while True:
+            # Pages that nothing is copied to are never touched.
+            keys = np.empty((limit, self.key_size), np.uint8)
+            values = np.empty((limit, self.value_size), np.uint8)
+            count = self._functions["snapshot"](self._block, keys.ctypes.data, values.ctypes.data, limit)
+            if count >= 0:
+                return keys[:count], values[:count]
+            limit *= 2  # so many keys came and went meanwhile
+
+    def _sized(self, data: bytes, size: int) -> bytes:
+        # Machine code reads that many bytes, whatever it is given.
+        if len(data) != size:
+            raise ArgumentError(f"{len(data)} bytes, where the map's keys and values have {size}")
+        return data
+
+
+@cache
+def _code(shape: MapSpec) -> Any:
+    """The code for all maps of a shape."""
+    exports = [f"map_{name}" for name in map_ir.PARAMETERS]
+    return engine.build(map_ir.module(shape), exports, engine.Level.QUICK)
