@@ -74,7 +74,8 @@ class Instance:
     """A program with its maps, ready to run; `instantiate` makes it.
 
     Any number of threads may run an instance at once: each run has registers, a stack and a context of its own, and map
-    operations are atomic. What two runs do to the same value without atomic instructions may be interleaved, as in Linux.
+    operations are atomic. What two runs do to the same value without atomic instructions may be interleaved, as in Linux;
+    atomic instructions are atomic towards those of all runs of the same engine.
     """
 
     def __init__(self, verified: VerifiedProgram, maps: Sequence[BpfMap], engine: Engine) -> None:
@@ -135,9 +136,7 @@ class Instance:
             raise _too_short(type_, int(batch.lengths.min()))
         if out is None:
             out = np.empty(count, np.uint64)
-        elif (
-            out.dtype != np.uint64 or out.shape != (count,) or not (out.flags.carray and out.flags.writeable)
-        ):
+        elif out.dtype != np.uint64 or out.shape != (count,) or not out.flags.carray:
             raise ArgumentError(f"out must be a writable, contiguous uint64[{count}]")
         self._engine.run_batch(batch, out)
         return out
