@@ -8,7 +8,7 @@ from typing import Final
 
 from pybpf import helpers
 from pybpf.helpers import Body
-from pybpf.jit import clock_ir, hash_ir
+from pybpf.jit import clock_ir, hash_ir, map_ir
 from pybpf.jit.access import Regions
 from pybpf.jit.builder import Builder, Value, text
 from pybpf.jit.state import HELPER, SITE, TrapCode, site
@@ -64,7 +64,6 @@ class Call:
 
     def operation(self, name: str, number: int, spec: MapSpec, arguments: str) -> str:
         """Call an operation of a map."""
-        from pybpf.jit import map_ir
         self.support.setdefault(f"map{number}", map_ir.operations(number, spec))
         return self.b.value(
             f"call i64 @map_{name}_{number}(ptr {self.regions.map_block(number)}, {arguments})"
