@@ -1,0 +1,168 @@
+"""The verifier: proves that a program is safe to run, or says why it could not.
+
+`verify` proves, for every input and every content of the maps:
+
+* **Structure.** Every instruction is known and within the policy's ISA level, its reserved fields are zero; jumps and calls stay
+  in range; no path falls off the end; every instruction is reachable; functions do not recurse and nest at most 8 deep.
+* **Termination.** Every run ends, within `Facts.max_instructions` instructions; or, by policy, there is no loop at all.
+* **Registers.** Nothing is read before it is written; r1 to r5 are unreadable after a call; r10 is never written.
+* **Memory.** Every load, store and atomic access lies inside the packet, the frame, a map value or a field of the context, and is
+  allowed there; null is never dereferenced; no stack byte is read before it is written (by policy: it reads as zero).
+* **Calls.** Every helper is one of the program type's, and gets the arguments that its contract demands.
+* **Pointers.** Arithmetic keeps them inside their object; by policy none leaves the program as a number.
+* **Result.** r0 is a number at exit, within the type's range.
+
+It does not prove that a program means what its author wanted, that two runs on two threads do not race on a map value, or
+anything about the time that a helper takes. What may be read as fact by others is in `pybpf.verifier.facts`.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from pybpf import program_types
+from pybpf.errors import ArgumentError, BudgetExceeded, DecodeError, UnsupportedError, VerifierError
+from pybpf.program import Program
+from pybpf.program_types import Policy, ProgramType
+from pybpf.verifier.cfg import Graph, StructureError, build
+from pybpf.verifier.explain import Refusal, Step, failure
+from pybpf.verifier.explore import LADDER, Exploration, Failure, Node
+from pybpf.verifier.facts import VerifiedProgram
+from pybpf.verifier.liveness import live_at_entry
+from pybpf.verifier.recorder import Recorder
+from pybpf.verifier.rules import check_rules
+from pybpf.verifier.transfer import Transfer
+from pybpf.verifier.values import Values
+
+__all__ = ["verify"]
+
+
+def verify(
+    program: Program, type: str | ProgramType | None = None, *, policy: Policy | None = None
+) -> VerifiedProgram:
+    """Prove a program safe for a program type.
+
+    `type` overrides the program's own; `policy` overrides the type's. Raises `VerifierError` for a program that was not
+    proved safe, `UnsupportedError` for one that uses something pybpf does not know, `BudgetExceeded` for one whose paths
+    are too many, `ArgumentError` where nothing says the type.
+    """
+    program_type = _type_of(program, type)
+    if policy is not None:
+        program_type = replace(program_type, policy=policy)
+    _raise_defect(program)
+    try:
+        check_rules(program, program_type.policy)
+        graph = build(program)
+        _check_loops(graph, program_type.policy)
+    except StructureError as error:
+        raise failure(program, _refusal(error)) from None
+    with _no_collection():
+        return _prove(program, program_type, graph)
+
+
+def _type_of(program: Program, type: str | ProgramType | None) -> ProgramType:
+    wanted = type if type is not None else program.type
+    if wanted is None:
+        raise ArgumentError(
+            f"program {program.name!r}: nothing says its type (section {program.section!r}); give one of "
+            + ", ".join(program_types.BY_NAME)
+        )
+    if isinstance(wanted, str) and wanted not in program_types.BY_NAME and type is None:
+        raise UnsupportedError(
+            f"program type {wanted!r} is not supported", "program-type", program=program.name
+        )
+    return program_types.get(wanted)
+
+
+def _raise_defect(program: Program) -> None:
+    defect = program.defect
+    if isinstance(defect, DecodeError):
+        refusal = Refusal("invalid-instruction", defect.detail)
+        refusal.pc = defect.pc
+        raise failure(program, refusal)
+    if defect is not None:
+        raise defect
+
+
+def _refusal(error: StructureError) -> Refusal:
+    refusal = Refusal(error.reason, error.message)
+    refusal.pc = error.pc
+    return refusal
+
+
+def _check_loops(graph: Graph, policy: Policy) -> None:
+    if graph.back_edges and not policy.loops:
+        start, target = graph.back_edges[0]
+        raise StructureError("back-edge", f"back-edge detected from pc {start} to pc {target}", start)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """States are many, live long and hold no cycles: the cycle collector would only walk them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _prove(program: Program, type_: ProgramType, graph: Graph) -> VerifiedProgram:
+    live = live_at_entry(program, graph, type_.helpers)
+    again = graph.executed_again
+    explored = 0
+    error: VerifierError | BudgetExceeded | None = None
+    for width in LADDER:
+        recorder = Recorder()
+        transfer = Transfer(program, type_, Values(), recorder, again)
+        exploration = Exploration(program, graph, live, transfer, width)
+        try:
+            bound = exploration.run()
+        except Failure as failed:
+            explored += failed.explored
+            error = _error(program, failed, explored)
+            if failed.joins:
+                continue
+            raise error from None
+        except BudgetExceeded as exceeded:
+            # Without joins the states multiply; what a narrower attempt found says more.
+            raise error or exceeded from None
+        explored += exploration.explored
+        facts = recorder.facts(program, max_instructions=bound, explored=explored)
+        return VerifiedProgram(program, type_, facts)
+    assert error is not None
+    raise error
+
+
+def _error(program: Program, failed: Failure, explored: int) -> VerifierError:
+    node = failed.node
+    registers: tuple[str, ...] = ()
+    if node is not None:
+        registers = _registers(node)
+    return failure(
+        program,
+        failed.refusal,
+        path=_path(program, node),
+        registers=registers,
+        definite=node is None or not node.joined,
+        explored=explored,
+    )
+
+
+def _path(program: Program, node: Node | None) -> list[Step]:
+    """The blocks from the entry to the failure."""
+    steps: list[Step] = []
+    while node is not None:
+        pc = node.place[1]
+        steps.append(Step(pc, program.source(pc), _registers(node)))
+        node = node.parent
+    steps.reverse()
+    return steps
+
+
+def _registers(node: Node) -> tuple[str, ...]:
+    return tuple(f"r{i} = {cell!r}" for i, cell in enumerate(node.state.cells[:11]) if cell is not None)

@@ -1,0 +1,314 @@
+"""The structure of a program: functions, blocks, loops, and the order in which blocks are visited.
+
+These rules come first, and need no abstract state: jumps stay in their function and land on instructions, no path falls
+off the end, every instruction can be reached, functions do not call themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from pybpf.instruction import Instruction
+from pybpf.isa import Kind
+from pybpf.memory import MAX_FRAMES
+from pybpf.program import Program, RefKind
+
+
+class StructureError(Exception):
+    """A structural rule broken at `pc`, with the stable `reason`."""
+
+    def __init__(self, reason: str, message: str, pc: int | None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.pc = pc
+
+
+@dataclass(slots=True)
+class Block:
+    """Instructions that run one after the other. `pcs` are their slots, `successors` the blocks that may follow, a
+    branch's fall-through first. `position` is the block's place in the weak topological order of its function;
+    `loop` says that it lies on a cycle, `head` that it is the first block of one.
+    """
+
+    start: int
+    pcs: tuple[int, ...]
+    successors: tuple[int, ...]
+    position: int = 0
+    loop: bool = False
+    head: bool = False
+
+
+@dataclass(slots=True)
+class Function:
+    """A function: its entry, its blocks by first slot, and the functions it calls, by the slot of the call."""
+
+    entry: int
+    blocks: dict[int, Block] = field(default_factory=dict)
+    calls: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """The functions of a program by their entry, and `back_edges` as pairs of slots in the order of discovery."""
+
+    functions: Mapping[int, Function]
+    back_edges: tuple[tuple[int, int], ...]
+
+    @property
+    def executed_again(self) -> frozenset[int]:
+        """The slots that one run may execute more than once: in loops, and in functions called from more than one place."""
+        calls: dict[int, int] = {}
+        again: set[int] = set()
+        for function in self.functions.values():
+            for pc, callee in function.calls.items():
+                block = next(b for b in function.blocks.values() if pc in b.pcs)
+                calls[callee] = calls.get(callee, 0) + 1
+                if block.loop or calls[callee] > 1:
+                    again.add(callee)
+        work = list(again)
+        while work:
+            for callee in self.functions[work.pop()].calls.values():
+                if callee not in again:
+                    again.add(callee)
+                    work.append(callee)
+        slots: set[int] = set()
+        for function in self.functions.values():
+            for block in function.blocks.values():
+                if block.loop or function.entry in again:
+                    slots.update(block.pcs)
+        return frozenset(slots)
+
+
+def build(program: Program) -> Graph:
+    """The graph of a program. Raises `StructureError`."""
+    code = program.code
+    if not code:
+        raise StructureError("empty-program", "the program has no instructions", None)
+    entries = {0}
+    for pc, instruction in code.items():
+        if instruction.op.kind is Kind.CALL_LOCAL:
+            entries.add(_checked(code, pc, instruction.target(pc), "call"))
+        reference = program.references.get(pc)
+        if reference is not None and reference.kind is RefKind.FUNCTION:
+            entries.add(_checked(code, pc, reference.offset, "function reference"))
+    starts = sorted(entries)
+    last = max(code)
+    functions: dict[int, Function] = {}
+    back_edges: list[tuple[int, int]] = []
+    for entry, end in zip(starts, [*starts[1:], last + 1], strict=True):
+        functions[entry] = function = _function(code, entry, end)
+        back_edges += _order(function)
+    _no_recursion(functions)
+    return Graph(functions, tuple(back_edges))
+
+
+def _checked(code: Mapping[int, Instruction], pc: int, target: int, what: str) -> int:
+    end = max(code) + code[max(code)].slots
+    if not 0 <= target < end:
+        raise StructureError("jump-range", f"{what} out of range from pc {pc} to pc {target}", pc)
+    if target not in code:
+        raise StructureError(
+            "jump-range", f"{what} from pc {pc} into the middle of the wide load at pc {target - 1}", pc
+        )
+    return target
+
+
+def _function(code: Mapping[int, Instruction], entry: int, end: int) -> Function:
+    """The blocks of the function in [entry, end)."""
+    pcs = [pc for pc in sorted(code) if entry <= pc < end]
+    function = Function(entry)
+    leaders = {entry}
+    after: dict[int, tuple[int, ...]] = {}
+    for pc in pcs:
+        instruction = code[pc]
+        kind = instruction.op.kind
+        following = pc + instruction.slots
+        if kind is Kind.EXIT:
+            after[pc] = ()
+        elif kind is Kind.JUMP:
+            after[pc] = (_target(code, pc, entry, end),)
+        elif kind is Kind.BRANCH:
+            after[pc] = (following, _target(code, pc, entry, end))
+        else:
+            if kind is Kind.CALL_LOCAL:
+                function.calls[pc] = instruction.target(pc)
+                leaders.add(following)
+            after[pc] = (following,)
+        if len(after[pc]) != 1 or after[pc] != (following,):
+            leaders.update(after[pc])
+            leaders.add(following)
+    _reachable(code, after, entry, pcs, end)
+    for index, pc in enumerate(pcs):
+        if pc in leaders:
+            stop = next((i for i in range(index + 1, len(pcs)) if pcs[i] in leaders), len(pcs))
+            chain = tuple(pcs[index:stop])
+            successors = tuple(dict.fromkeys(after[chain[-1]]))
+            function.blocks[pc] = Block(pc, chain, successors)
+    return function
+
+
+def _target(code: Mapping[int, Instruction], pc: int, entry: int, end: int) -> int:
+    target = _checked(code, pc, code[pc].target(pc), "jump")
+    if not entry <= target < end:
+        raise StructureError("jump-range", f"jump out of the function from pc {pc} to pc {target}", pc)
+    return target
+
+
+def _reachable(
+    code: Mapping[int, Instruction],
+    after: Mapping[int, tuple[int, ...]],
+    entry: int,
+    pcs: list[int],
+    end: int,
+) -> None:
+    seen: set[int] = set()
+    work = [entry]
+    while work:
+        pc = work.pop()
+        if pc in seen:
+            continue
+        seen.add(pc)
+        for successor in after[pc]:
+            if successor >= end or successor not in after:
+                raise StructureError(
+                    "fall-through",
+                    "control falls off the end: the last instruction is neither exit nor a jump",
+                    pc,
+                )
+            work.append(successor)
+    for pc in pcs:
+        if pc not in seen:
+            raise StructureError("unreachable", f"unreachable instruction at pc {pc}", pc)
+
+
+def _order(function: Function) -> list[tuple[int, int]]:
+    """Give every block its position in a weak topological order (Bourdoncle 1993) and find the back edges.
+
+    A cycle's blocks stand together, its head first, so that a loop is done before what comes behind it is begun.
+    """
+    blocks = function.blocks
+    position = 0
+    work: list[tuple[set[int], int]] = [(set(blocks), function.entry)]
+    # A stack of pieces still to be laid out, the next one last; a piece is a set of blocks and its entry.
+    while work:
+        members, entry = work.pop()
+        if len(members) == 1 and entry not in blocks[entry].successors:
+            blocks[entry].position = position
+            position += 1
+            continue
+        components = _components(blocks, members, entry)
+        if len(components) == 1:
+            component = components[0]
+            head = blocks[entry]
+            head.position, head.head, head.loop = position, True, True
+            position += 1
+            for start in component:
+                blocks[start].loop = True
+            rest = component - {entry}
+            if rest:
+                work += [
+                    (part, _first(blocks, part, rest, entry)) for part in _components(blocks, rest, None)
+                ]
+        else:
+            work += [
+                (part, entry if entry in part else _first(blocks, part, members, entry))
+                for part in components
+            ]
+    return _back_edges(function)
+
+
+def _first(blocks: Mapping[int, Block], part: set[int], members: set[int], entry: int) -> int:
+    """Where a component is entered: the first block, by address, that something outside it jumps to."""
+    if len(part) == 1:
+        return next(iter(part))
+    outside = (members | {entry}) - part
+    entered = {s for start in outside for s in blocks[start].successors if s in part}
+    return min(entered or part)
+
+
+def _components(blocks: Mapping[int, Block], members: set[int], entry: int | None) -> list[set[int]]:
+    """Strongly connected components, last in topological order first (Tarjan 1972, without recursion)."""
+    index: dict[int, int] = {}
+    low: dict[int, int] = {}
+    stack: list[int] = []
+    on_stack: set[int] = set()
+    found: list[set[int]] = []
+    roots: Iterable[int] = sorted(members) if entry is None else [entry, *sorted(members - {entry})]
+    for root in roots:
+        if root in index:
+            continue
+        index[root] = low[root] = len(index)
+        stack.append(root)
+        on_stack.add(root)
+        visits = [(root, iter([s for s in blocks[root].successors if s in members]))]
+        while visits:
+            node, successors = visits[-1]
+            for successor in successors:
+                if successor not in index:
+                    index[successor] = low[successor] = len(index)
+                    stack.append(successor)
+                    on_stack.add(successor)
+                    visits.append(
+                        (successor, iter([s for s in blocks[successor].successors if s in members]))
+                    )
+                    break
+                if successor in on_stack:
+                    low[node] = min(low[node], index[successor])
+            else:
+                visits.pop()
+                if visits:
+                    low[visits[-1][0]] = min(low[visits[-1][0]], low[node])
+                if low[node] == index[node]:
+                    component: set[int] = set()
+                    while node not in component:
+                        member = stack.pop()
+                        on_stack.discard(member)
+                        component.add(member)
+                    found.append(component)
+    return found
+
+
+def _back_edges(function: Function) -> list[tuple[int, int]]:
+    """Edges to a block that a depth-first search has entered and not left (thesis, section 3.3), from slot to slot."""
+    blocks = function.blocks
+    state: dict[int, int] = {}
+    edges: list[tuple[int, int]] = []
+    visits = [(function.entry, iter(blocks[function.entry].successors))]
+    state[function.entry] = 1
+    while visits:
+        start, successors = visits[-1]
+        for successor in successors:
+            if state.get(successor) == 1:
+                edges.append((blocks[start].pcs[-1], successor))
+            elif successor not in state:
+                state[successor] = 1
+                visits.append((successor, iter(blocks[successor].successors)))
+                break
+        else:
+            state[start] = 2
+            visits.pop()
+    return edges
+
+
+def _no_recursion(functions: Mapping[int, Function]) -> None:
+    done: set[int] = set()
+
+    def visit(entry: int, above: tuple[int, ...]) -> None:
+        for pc, callee in functions[entry].calls.items():
+            if callee == entry or callee in above:
+                raise StructureError(
+                    "recursion", f"call at pc {pc} to the function at pc {callee} is recursive", pc
+                )
+            if len(above) + 2 > MAX_FRAMES:
+                raise StructureError(
+                    "call-depth", f"call at pc {pc} nests deeper than {MAX_FRAMES} frames", pc
+                )
+            if callee not in done:
+                visit(callee, (*above, entry))
+        done.add(entry)
+
+    for entry in functions:
+        if entry not in done:
+            visit(entry, ())

@@ -1,0 +1,248 @@
+"""Which registers and stack slots may still be read: the rest is dropped before states are compared.
+
+Backward data flow over each function, on bit sets: bit r for register r, bit 11 + i for the i-th slot below r10. A stack
+access counts for its slots where its register is known to be r10 plus a constant (`_FramePointers`); anything that may
+point into the stack otherwise reads all of it. Too many live cells cost time, never soundness: a dead cell is one that no
+instruction reads before writing it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from pybpf.helpers import Arg, Helper
+from pybpf.instruction import Instruction
+from pybpf.isa import Kind, Operand
+from pybpf.program import Program
+from pybpf.verifier.cfg import Block, Function, Graph
+from pybpf.verifier.state import FIRST_SLOT, SLOTS
+
+ALL_SLOTS: Final = ((1 << SLOTS) - 1) << FIRST_SLOT
+_CALLER_SAVED: Final = 0b11_1111
+_ARGUMENTS: Final = 0b11_1110
+
+# What a register holds, for this analysis: an offset from r10, SOMEWHERE in the stack, or (absent) no stack address.
+SOMEWHERE: Final = "somewhere"
+_Pointers = dict[int, int | str]
+
+
+def live_at_entry(program: Program, graph: Graph, helpers: Mapping[int, Helper]) -> dict[int, int]:
+    """For the first slot of every block, and the slot behind every local call, the cells that may be read from there."""
+    escapes = _escapes(program, graph)
+    live: dict[int, int] = {}
+    for function in graph.functions.values():
+        live |= _Liveness(program, function, helpers, escapes).solve()
+    return live
+
+
+def slots_from(offset: int, size: int) -> int:
+    """The bits of the slots that a range of stack bytes touches; none outside the frame."""
+    first, last = max((-offset - size) // 8, 0), min((-offset - 1) // 8, SLOTS - 1)
+    if last < first:
+        return 0
+    return ((1 << (last - first + 1)) - 1) << (FIRST_SLOT + first)
+
+
+def _escapes(program: Program, graph: Graph) -> bool:
+    """Whether some address of the stack may be in memory, so that a loaded register may point into the stack."""
+    for function in graph.functions.values():
+        for block_pointers, block in _frame_pointers(
+            program, function, loaded=False, arguments=True
+        ).values():
+            pointers = dict(block_pointers)
+            for pc in block.pcs:
+                instruction = program.code[pc]
+                stores = (
+                    instruction.op.kind in (Kind.STORE, Kind.ATOMIC) and instruction.op.operand is Operand.REG
+                )
+                if stores and instruction.src in pointers:
+                    return True
+                _step(instruction, pointers, loaded=False)
+    return False
+
+
+def _frame_pointers(
+    program: Program, function: Function, *, loaded: bool, arguments: bool = False
+) -> dict[int, tuple[_Pointers, Block]]:
+    """What each block starts with, by forward data flow; a register that differs between paths is SOMEWHERE."""
+    # A function's arguments may point into its caller's frame. That is another frame, whose slots are kept while it waits,
+    # so they matter only as addresses that a store may let escape.
+    start: dict[int, _Pointers] = {function.entry: {10: 0}}
+    if arguments and function.entry:
+        start[function.entry] |= dict.fromkeys(range(1, 6), SOMEWHERE)
+    work = [function.entry]
+    while work:
+        entry = work.pop()
+        pointers = dict(start[entry])
+        block = function.blocks[entry]
+        for pc in block.pcs:
+            _step(program.code[pc], pointers, loaded=loaded)
+        for successor in block.successors:
+            old = start.get(successor)
+            new = dict(pointers) if old is None else _merged(old, pointers)
+            if new != old:
+                start[successor] = new
+                work.append(successor)
+    return {entry: (pointers, function.blocks[entry]) for entry, pointers in start.items()}
+
+
+def _merged(a: _Pointers, b: _Pointers) -> _Pointers:
+    return {r: a[r] if a.get(r) == b.get(r) else SOMEWHERE for r in {**a, **b}}
+
+
+def _step(instruction: Instruction, pointers: _Pointers, *, loaded: bool) -> None:
+    op, dst, src = instruction.op, instruction.dst, instruction.src
+    kind = op.kind
+    if kind is Kind.ALU:
+        source = pointers.get(src) if op.operand is Operand.REG else None
+        if op.code == "mov" and op.operand is Operand.REG and source is not None:
+            pointers[dst] = source if op.width == 64 else SOMEWHERE
+        elif op.code.startswith("mov"):
+            pointers.pop(dst, None)
+        elif dst in pointers or source is not None:
+            known = pointers.get(dst)
+            moves = (
+                op.code in ("add", "sub")
+                and op.width == 64
+                and op.operand is Operand.IMM
+                and isinstance(known, int)
+            )
+            if moves and isinstance(known, int):
+                pointers[dst] = known + (instruction.imm if op.code == "add" else -instruction.imm)
+            else:
+                pointers[dst] = SOMEWHERE
+    elif kind is Kind.LOAD or (kind is Kind.ATOMIC and op.code == "load_acquire"):
+        pointers.pop(dst, None)
+        if loaded and op.size == 8:
+            pointers[dst] = SOMEWHERE
+    elif kind is Kind.ATOMIC and (op.code.startswith("fetch") or op.code in ("xchg", "cmpxchg")):
+        pointers.pop(0 if op.code == "cmpxchg" else src, None)
+    elif kind is Kind.LOAD_IMM64:
+        pointers.pop(dst, None)
+    elif kind in (Kind.CALL, Kind.CALL_LOCAL, Kind.CALL_REGISTER, Kind.PACKET):
+        for register in range(6):
+            pointers.pop(register, None)
+
+
+class _Liveness:
+    def __init__(
+        self, program: Program, function: Function, helpers: Mapping[int, Helper], escapes: bool
+    ) -> None:
+        self.program = program
+        self.function = function
+        self.helpers = helpers
+        self.escapes = escapes
+        self.pointers = _frame_pointers(program, function, loaded=escapes)
+        self.key_size = max((spec.key_size for spec in program.maps), default=0)
+        self.value_size = max((spec.value_size for spec in program.maps), default=0)
+
+    def solve(self) -> dict[int, int]:
+        """Live cells at the entry of each block, and behind each local call."""
+        effects = {entry: self._effects(*self.pointers[entry]) for entry in self.function.blocks}
+        before: dict[int, list[int]] = {}
+        for entry, block in self.function.blocks.items():
+            for successor in block.successors:
+                before.setdefault(successor, []).append(entry)
+        live = dict.fromkeys(self.function.blocks, 0)
+        work = sorted(self.function.blocks, key=lambda b: self.function.blocks[b].position)
+        queued = set(work)
+        while work:
+            entry = work.pop()
+            queued.discard(entry)
+            state = 0
+            for successor in self.function.blocks[entry].successors:
+                state |= live[successor]
+            for used, killed in effects[entry]:
+                state = (state & ~killed) | used
+            if state != live[entry]:
+                live[entry] = state
+                for previous in before.get(entry, ()):
+                    if previous not in queued:
+                        queued.add(previous)
+                        work.append(previous)
+        return live
+
+    def _effects(self, pointers: _Pointers, block: Block) -> list[tuple[int, int]]:
+        """(read, overwritten) per instruction of a block, last first."""
+        pointers = dict(pointers)
+        effects: list[tuple[int, int]] = []
+        for pc in block.pcs:
+            effects.append(self._effect(self.program.code[pc], pointers))
+            _step(self.program.code[pc], pointers, loaded=self.escapes)
+        effects.reverse()
+        return effects
+
+    def _effect(self, instruction: Instruction, pointers: _Pointers) -> tuple[int, int]:
+        op, dst, src = instruction.op, 1 << instruction.dst, 1 << instruction.src
+        operand = src if op.operand is Operand.REG else 0
+        match op.kind:
+            case Kind.ALU:
+                return (operand if op.code.startswith("mov") else operand | dst), dst
+            case Kind.END:
+                return dst, dst
+            case Kind.LOAD_IMM64:
+                return 0, dst
+            case Kind.LOAD:
+                return src | self._reads(pointers, instruction.src, instruction.offset, op.size), dst
+            case Kind.STORE:
+                base = pointers.get(instruction.dst)
+                killed = 0
+                if isinstance(base, int) and op.size == 8 and (base + instruction.offset) % 8 == 0:
+                    killed = slots_from(base + instruction.offset, 8)
+                return dst | operand, killed
+            case Kind.ATOMIC:
+                return self._atomic(instruction, pointers)
+            case Kind.PACKET:
+                return operand | 1 << 6, _CALLER_SAVED
+            case Kind.BRANCH:
+                return operand | dst, 0
+            case Kind.CALL:
+                return self._call(instruction, pointers), _CALLER_SAVED
+            case Kind.CALL_LOCAL:
+                passed = any(register in pointers for register in range(1, 6))
+                return _ARGUMENTS | (ALL_SLOTS if passed or self.escapes else 0), _CALLER_SAVED
+            case Kind.CALL_REGISTER:
+                return dst | _ARGUMENTS | ALL_SLOTS, _CALLER_SAVED
+            case Kind.EXIT:
+                return 1, 0
+            case Kind.JUMP:
+                return 0, 0
+        raise AssertionError(op.kind)
+
+    def _reads(self, pointers: _Pointers, register: int, offset: int, size: int) -> int:
+        base = pointers.get(register)
+        if base is None:
+            return 0
+        return slots_from(base + offset, size) if isinstance(base, int) else ALL_SLOTS
+
+    def _atomic(self, instruction: Instruction, pointers: _Pointers) -> tuple[int, int]:
+        op = instruction.op
+        if op.code == "load_acquire":
+            slots = self._reads(pointers, instruction.src, instruction.offset, op.size)
+            return 1 << instruction.src | slots, 1 << instruction.dst
+        used = 1 << instruction.dst | 1 << instruction.src
+        if op.code == "store_release":
+            return used, 0
+        used |= self._reads(pointers, instruction.dst, instruction.offset, op.size)
+        if op.code == "cmpxchg":
+            return used | 1, 0
+        return used, 0
+
+    def _call(self, instruction: Instruction, pointers: _Pointers) -> int:
+        """The registers that the helper takes, and the stack that it may read through them."""
+        helper = self.helpers.get(instruction.imm)
+        if helper is None or instruction.op.code != "helper":
+            return _ARGUMENTS | ALL_SLOTS
+        used = 0
+        for register, argument in enumerate(helper.args, start=1):
+            used |= 1 << register
+            if argument in (Arg.OUT, Arg.OUT_OR_NULL, Arg.SIZE, Arg.SIZE_OR_ZERO, Arg.MAP, Arg.CTX):
+                continue
+            base = pointers.get(register)
+            if isinstance(base, int):
+                size = {Arg.KEY: self.key_size, Arg.VALUE: self.value_size}.get(argument, max(-base, 0))
+                used |= slots_from(base, size) if size else 0
+            elif base is not None:
+                used |= ALL_SLOTS
+        return used

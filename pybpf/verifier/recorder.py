@@ -1,0 +1,102 @@
+"""Collects what was proved during an exploration into `Facts`: the join over every state at each instruction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pybpf.program import Program
+from pybpf.verifier.facts import Access, Facts, RegionKind
+from pybpf.verifier.values import Number, Value
+
+
+class Recorder:
+    """One exploration's facts. `access` and `argument` are told of every proof, `result` of every number written."""
+
+    def __init__(self) -> None:
+        self._accesses: dict[int, dict[tuple[RegionKind, int | None, int], Access]] = {}
+        self._arguments: dict[int, dict[int, dict[tuple[RegionKind, int | None, int], Access]]] = {}
+        self._maps: dict[int, set[int]] = {}
+        self._branches: dict[int, set[bool]] = {}
+        self._ranges: dict[int, tuple[int, int] | None] = {}
+        self._reached: set[int] = set()
+        self._helpers: set[int] = set()
+        self._lowest: dict[int, int] = {}
+        self.zero_stack = False
+
+    def access(self, pc: int, access: Access) -> None:
+        """An access at `pc` was proved."""
+        self._join(self._accesses.setdefault(pc, {}), access)
+
+    def argument(self, pc: int, register: int, access: Access) -> None:
+        """A pointer argument of the helper call at `pc` was proved."""
+        self._join(self._arguments.setdefault(pc, {}).setdefault(register, {}), access)
+
+    def _join(self, known: dict[tuple[RegionKind, int | None, int], Access], new: Access) -> None:
+        if new.region is RegionKind.STACK:
+            self._lowest[new.frame] = min(self._lowest.get(new.frame, 0), new.low)
+        key = (new.region, new.map, new.frame)
+        old = known.get(key)
+        if old is not None:
+            new = Access(
+                new.region,
+                min(old.low, new.low),
+                max(old.high, new.high),
+                max(old.size, new.size),
+                new.map,
+                new.frame,
+            )
+        known[key] = new
+
+    def called(self, pc: int, helper: int, map_number: int | None) -> None:
+        """A helper was called, with a map or without."""
+        self._helpers.add(helper)
+        if map_number is not None:
+            self._maps.setdefault(pc, set()).add(map_number)
+
+    def branch(self, pc: int, taken: bool) -> None:
+        """A branch can go this way."""
+        self._branches.setdefault(pc, set()).add(taken)
+
+    def reached(self, pcs: tuple[int, ...]) -> None:
+        """Every one of these instructions can be reached."""
+        self._reached.update(pcs)
+
+    def result(self, pc: int, value: Value) -> None:
+        """An instruction wrote this to its destination."""
+        if not isinstance(value, Number):
+            self._ranges[pc] = None
+            return
+        wide = value.scalar.wide
+        if pc not in self._ranges:
+            self._ranges[pc] = (wide.umin, wide.umax)
+            return
+        old = self._ranges[pc]
+        if old is not None:
+            self._ranges[pc] = (min(old[0], wide.umin), max(old[1], wide.umax))
+
+    def facts(self, program: Program, *, max_instructions: int | None, explored: int) -> Facts:
+        """All of it as plain data, in the order of the program."""
+        ranges = {
+            pc: r for pc, r in sorted(self._ranges.items()) if r is not None and r != (0, (1 << 64) - 1)
+        }
+        return Facts(
+            accesses={pc: _sorted(regions) for pc, regions in sorted(self._accesses.items())},
+            arguments={
+                pc: {register: _sorted(regions) for register, regions in sorted(by_register.items())}
+                for pc, by_register in sorted(self._arguments.items())
+            },
+            maps={pc: next(iter(numbers)) for pc, numbers in sorted(self._maps.items()) if len(numbers) == 1},
+            branches={pc: next(iter(ways)) for pc, ways in sorted(self._branches.items()) if len(ways) == 1},
+            ranges={pc: r for pc, r in ranges.items() if r[0] != r[1]},
+            constants={pc: r[0] for pc, r in ranges.items() if r[0] == r[1]},
+            reached=frozenset(self._reached),
+            max_instructions=max_instructions,
+            stack_size=sum(-low for low in self._lowest.values()),
+            zero_stack=self.zero_stack,
+            helpers=frozenset(self._helpers),
+            explored=explored,
+        )
+
+
+def _sorted(regions: Mapping[tuple[RegionKind, int | None, int], Access]) -> tuple[Access, ...]:
+    return tuple(sorted(regions.values(), key=lambda a: (a.region.value, a.map or 0, a.frame)))

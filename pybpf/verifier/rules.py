@@ -1,0 +1,55 @@
+"""Rules that one instruction breaks or keeps by itself, whatever the state: what the decoder cannot know and needs no proof."""
+
+from __future__ import annotations
+
+from pybpf.instruction import Instruction
+from pybpf.isa import Kind, Operand
+from pybpf.program import Program
+from pybpf.program_types import Policy
+from pybpf.verifier.cfg import StructureError
+
+MAX_SLOTS = 1_000_000
+"""Linux's limit (BPF_COMPLEXITY_LIMIT_INSNS); a program that long is refused by the budget anyway."""
+
+
+def check_rules(program: Program, policy: Policy) -> None:
+    """Check every instruction. Raises `StructureError` for the first that breaks a rule."""
+    if program.size > min(MAX_SLOTS, policy.max_instructions):
+        raise StructureError(
+            "too-long", f"the program has {program.size} slots, more than {policy.max_instructions}", None
+        )
+    for pc, instruction in program.code.items():
+        _check(pc, instruction, policy)
+
+
+def _check(pc: int, instruction: Instruction, policy: Policy) -> None:
+    op = instruction.op
+    if op.isa > policy.isa:
+        message = f"unknown opcode 0x{op.opcode:02x} under ISA v{policy.isa}: it is new in v{op.isa}"
+        raise StructureError("isa-level", message, pc)
+    if writes(instruction) == 10:
+        raise StructureError("frame-pointer", "r10 is read only", pc)
+    if op.kind is Kind.ALU and op.operand is Operand.IMM:
+        if (
+            op.code in ("lsh", "rsh", "arsh")
+            and not policy.wide_shifts
+            and not 0 <= instruction.imm < op.width
+        ):
+            raise StructureError("shift-amount", f"invalid shift by {instruction.imm} of {op.width} bits", pc)
+        if op.code in ("div", "mod", "sdiv", "smod") and instruction.imm == 0:
+            raise StructureError("division-by-zero", "division by zero", pc)
+
+
+def writes(instruction: Instruction) -> int | None:
+    """The register, but for r0 to r5 of a call, that an instruction writes."""
+    op = instruction.op
+    match op.kind:
+        case Kind.ALU | Kind.END | Kind.LOAD | Kind.LOAD_IMM64:
+            return instruction.dst
+        case Kind.ATOMIC if op.code == "load_acquire":
+            return instruction.dst
+        case Kind.ATOMIC if op.code.startswith("fetch") or op.code == "xchg":
+            return instruction.src
+        case Kind.ATOMIC if op.code == "cmpxchg":
+            return 0
+    return None

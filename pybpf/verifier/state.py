@@ -1,0 +1,159 @@
+"""An abstract state: what is known at one place of a program.
+
+`cells` is one flat list: r0 to r10, then the frame's stack in slots of eight bytes, the slot below r10 first. Frames of
+callers wait in `frames`. `proofs` says how much of the packet is there: for each identity of a variable part (see
+`pybpf.verifier.values`), at least so many bytes lie behind the packet's first byte plus that part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pybpf.memory import STACK_SIZE
+from pybpf.verifier.values import Atoms, Cell, Number, Pieces, Pointer, Target, Value, Values
+
+R10 = 10
+FIRST_SLOT = 11
+SLOTS = STACK_SIZE // 8
+CELLS = FIRST_SLOT + SLOTS
+
+Proofs = dict[Atoms, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A caller's frame: its cells as they were at the call, and the slot of the call."""
+
+    cells: tuple[Cell, ...]
+    call: int
+
+
+class State:
+    """A state that one walk through a block changes. `copy` before sharing."""
+
+    __slots__ = ("cells", "frames", "proofs")
+
+    def __init__(self, cells: list[Cell], frames: tuple[Frame, ...], proofs: Proofs) -> None:
+        self.cells = cells
+        self.frames = frames
+        self.proofs = proofs
+
+    def copy(self) -> State:
+        """A state that can be changed without changing this one. Proofs are never changed in place."""
+        return State(self.cells.copy(), self.frames, self.proofs)
+
+    def key(self) -> tuple[object, ...]:
+        """Equal for equal states."""
+        return (*self.cells, self.frames, frozenset(self.proofs.items()))
+
+    def prove(self, atoms: Atoms | None, size: int) -> None:
+        """The packet has at least `size` bytes behind its first byte plus the variable part `atoms`."""
+        if atoms is not None and size > self.proofs.get(atoms, 0):
+            self.proofs = {**self.proofs, atoms: size}
+
+    def rewrite(self, values: Values, over: Callable[[Value], Cell]) -> None:
+        """Apply a function to every value, in every frame and inside slots in pieces. A part it gives None for is no more."""
+        seen: dict[Cell, Cell] = {None: None}
+
+        def cell_over(cell: Cell) -> Cell:
+            if cell not in seen:
+                if isinstance(cell, Pieces):
+                    parts = ((first, size, over(value)) for first, size, value in cell.parts)
+                    kept = ((f, n, v) for f, n, v in parts if isinstance(v, (Number, Pointer)))
+                    seen[cell] = values.pieces(tuple(kept))
+                else:
+                    assert cell is not None
+                    seen[cell] = over(cell)
+            return seen[cell]
+
+        self.cells = [cell_over(cell) for cell in self.cells]
+        if self.frames:
+            self.frames = tuple(
+                Frame(tuple(map(cell_over, frame.cells)), frame.call) for frame in self.frames
+            )
+
+
+def entry_state(values: Values) -> State:
+    """Nothing is known but r10."""
+    cells: list[Cell] = [None] * CELLS
+    cells[R10] = values.pointer(Target.STACK, 0)
+    return State(cells, (), {})
+
+
+def slot_of(offset: int) -> int:
+    """The cell of the slot in which the stack byte at `offset` (negative, from r10) lies."""
+    return FIRST_SLOT + (-offset - 1) // 8
+
+
+def parts_of(cell: Cell) -> tuple[tuple[int, int, Value], ...]:
+    """A slot as parts."""
+    if cell is None:
+        return ()
+    return cell.parts if isinstance(cell, Pieces) else ((0, 8, cell),)
+
+
+def write_bytes(values: Values, cell: Cell, first: int, size: int, value: Value) -> Cell:
+    """A slot after `size` bytes from `first` became `value`. What is overwritten in part keeps its other bytes as numbers.
+
+    A pointer of which a byte was overwritten is a pointer no longer: its remaining bytes are unknown numbers.
+    """
+    end = first + size
+    kept: list[tuple[int, int, Value]] = [(first, size, value)]
+    for start, length, old in parts_of(cell):
+        if start + length <= first or start >= end:
+            kept.append((start, length, old))
+            continue
+        if start < first:
+            kept.append((start, first - start, extract(values, old, length, 0, first - start)))
+        if start + length > end:
+            rest = start + length - end
+            kept.append((end, rest, extract(values, old, length, length - rest, rest)))
+    return values.pieces(tuple(sorted(kept, key=lambda part: part[0])))
+
+
+def extract(values: Values, value: Value, length: int, first: int, size: int) -> Value:
+    """`size` bytes from byte `first` of a stored value of `length` bytes, as the number that a load of them gives."""
+    if first == 0 and size == length:
+        return value
+    if isinstance(value, Pointer):
+        return values.number(values.numbers.unsigned(0, (1 << 8 * size) - 1), None)
+    if first == 0 and value.scalar.wide.umax < 1 << 8 * size:
+        return value
+    return values.number(values.numbers.extract(value.scalar, 8 * first, 8 * size), None)
+
+
+def read_bytes(values: Values, cell: Cell, first: int, size: int) -> Value | None:
+    """What a load of `size` bytes from `first` of a slot gives; None where a byte was never written."""
+    end = first + size
+    constant = 0
+    exact = True
+    covered = first
+    for start, length, value in parts_of(cell):
+        if start + length <= first or start >= end:
+            continue
+        if start <= first and start + length >= end:
+            return extract(values, value, length, first - start, size)
+        if start > covered:
+            return None
+        covered = start + length
+        low, high = max(start, first), min(start + length, end)
+        piece = extract(values, value, length, low - start, high - low)
+        if isinstance(piece, Number) and piece.value is not None:
+            constant |= (piece.value & ((1 << 8 * (high - low)) - 1)) << 8 * (low - first)
+        else:
+            exact = False
+    if covered < end:
+        return None
+    if exact:
+        return values.constant(constant)
+    return values.number(values.numbers.unsigned(0, (1 << 8 * size) - 1), None)
+
+
+def written(cell: Cell, first: int, size: int) -> bool:
+    """Whether every byte of a range of a slot was written."""
+    covered = first
+    for start, length, _ in parts_of(cell):
+        if start <= covered < start + length:
+            covered = start + length
+    return covered >= first + size

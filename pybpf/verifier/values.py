@@ -1,0 +1,248 @@
+"""What a register or a stack slot holds in an abstract state.
+
+    None       nothing that may be read: never written, dead, or clobbered by a call
+    Number     a set of numbers, and what is known of its identity
+    Pointer    an address: what it points into, and where
+    Pieces     (stack slots only) eight bytes written in parts
+
+**Identity.** A number's `form` is (atoms, delta): the number equals the sum of the atoms plus delta, modulo 2**64. An atom names
+the instruction that defined a value nobody knows more about, so two registers with the same atoms hold the same unknown at
+a known distance: a check on one is a check on the other, wherever the copy lies. The packet's length is an atom like any
+other, and a pointer's variable part carries the atoms of the number that was added, which is how a comparison of the
+length with ``ihl * 4 + 34`` becomes a fact about ``packet + ihl * 4``.
+
+Everything here is immutable and interned in one `Values` per verification: equality is identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from enum import Enum
+from typing import Final
+
+from pybpf.semantics import U64, signed
+from pybpf.verifier.scalar import Numbers, Scalar, describe
+
+Atom = Hashable
+Atoms = tuple[Atom, ...]
+Form = tuple[Atoms, int]
+
+LENGTH: Final[Atom] = "length"
+"""The identity of the packet's length."""
+
+MAX_ATOMS: Final = 4
+"""A sum of more unknowns than this gets an identity of its own: nobody compares such sums twice."""
+
+
+class Target(Enum):
+    """What a pointer points into."""
+
+    STACK = "stack"  # `number` is the depth of the frame; offsets from its r10
+    PACKET = "packet"
+    PACKET_END = "packet_end"
+    CONTEXT = "context"
+    MAP = "map"  # the map itself; `number` is its position in Program.maps
+    MAP_VALUE = "map_value"  # a value of map `number`
+    FUNCTION = "function"  # `number` is its pc
+
+
+_NONE: Final[frozenset[Atom]] = frozenset()
+
+
+def bases_of(atoms: Atoms) -> frozenset[Atom]:
+    """The definitions that an identity depends on, those inside a shifted sum too."""
+    found: set[Atom] = set()
+    for atom in atoms:
+        if isinstance(atom, tuple) and atom[0] == "lsh":
+            found |= bases_of(atom[1])
+        else:
+            found.add(atom)
+    return frozenset(found)
+
+
+class Number:
+    """A set of numbers with an identity, None where it has none (a constant needs none)."""
+
+    __slots__ = ("bases", "form", "scalar")
+
+    def __init__(self, scalar: Scalar, form: Form | None) -> None:
+        self.scalar: Final = scalar
+        self.form: Final = form
+        self.bases: Final = bases_of(form[0]) if form is not None else _NONE
+        """The definitions that the identity depends on."""
+
+    @property
+    def value(self) -> int | None:
+        """The number, where there is only one."""
+        return self.scalar.value
+
+    def __repr__(self) -> str:
+        return describe(self.scalar)
+
+
+class Pointer:
+    """An address: start of the target + `variable` + `offset`.
+
+    `variable` is a signed number, None for a constant address; `atoms` is its identity, None if it has none (then nothing
+    can be proved about it by comparison). `null` is not None where the pointer may be null instead, and names the
+    question: pointers with one `null` are all null or none is.
+    """
+
+    __slots__ = ("atoms", "bases", "null", "number", "offset", "target", "variable")
+
+    def __init__(
+        self,
+        target: Target,
+        number: int,
+        offset: int,
+        variable: Scalar | None,
+        atoms: Atoms | None,
+        null: Atom | None,
+    ) -> None:
+        self.target: Final = target
+        self.number: Final = number
+        self.offset: Final = offset
+        self.variable: Final = variable
+        self.atoms: Final = atoms
+        self.null: Final = null
+        self.bases: Final = bases_of(atoms) if atoms else _NONE
+
+    @property
+    def low(self) -> int:
+        """The least offset from the start of the target."""
+        return self.offset if self.variable is None else self.offset + self.variable.wide.smin
+
+    @property
+    def high(self) -> int:
+        """The greatest offset from the start of the target."""
+        return self.offset if self.variable is None else self.offset + self.variable.wide.smax
+
+    def __repr__(self) -> str:
+        where = (
+            f"{self.offset:+d}" if self.variable is None else f"{self.offset:+d}+({describe(self.variable)})"
+        )
+        number = f"[{self.number}]" if self.target in (Target.MAP, Target.MAP_VALUE) else ""
+        return f"{self.target.value}{number}{where}{' or null' if self.null is not None else ''}"
+
+
+class Pieces:
+    """Eight bytes of stack in parts: (first byte, size, value), in order; bytes in no part were never written."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, parts: tuple[tuple[int, int, Number | Pointer], ...]) -> None:
+        self.parts: Final = parts
+
+    def __repr__(self) -> str:
+        return (
+            "{"
+            + ", ".join(f"{first}..{first + size - 1}: {value!r}" for first, size, value in self.parts)
+            + "}"
+        )
+
+
+Value = Number | Pointer
+Cell = Number | Pointer | Pieces | None
+
+
+class Values:
+    """The interning tables of one verification."""
+
+    def __init__(self) -> None:
+        self.numbers: Final = Numbers()
+        self._numbers: dict[tuple[Scalar, Form | None], Number] = {}
+        self._pointers: dict[tuple[Target, int, int, Scalar | None, Atoms | None, Atom | None], Pointer] = {}
+        self._pieces: dict[tuple[tuple[int, int, Value], ...], Cell] = {}
+        self.unknown: Final = self.number(self.numbers.unknown, None)
+
+    def number(self, scalar: Scalar, form: Form | None) -> Number:
+        """The number of a scalar and an identity; a constant drops its identity."""
+        if scalar.value is not None:
+            form = None
+        key = (scalar, form)
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = Number(scalar, form)
+        return number
+
+    def constant(self, x: int) -> Number:
+        """Exactly x modulo 2**64."""
+        return self.number(self.numbers.constant(x & U64), None)
+
+    def defined(self, scalar: Scalar, atom: Atom) -> Number:
+        """A number that an instruction has just made and nothing else holds yet."""
+        return self.number(scalar, ((atom,), 0))
+
+    def pointer(
+        self,
+        target: Target,
+        number: int = 0,
+        offset: int = 0,
+        variable: Scalar | None = None,
+        atoms: Atoms | None = (),
+        null: Atom | None = None,
+    ) -> Pointer:
+        """The pointer of these parts; a variable part of one number becomes part of the offset."""
+        if variable is not None and variable.value is not None:
+            offset, variable, atoms = offset + signed(variable.value, 64), None, ()
+        key = (target, number, offset, variable, atoms, null)
+        pointer = self._pointers.get(key)
+        if pointer is None:
+            pointer = self._pointers[key] = Pointer(*key)
+        return pointer
+
+    def moved(self, p: Pointer, *, null: Atom | None) -> Pointer:
+        """The same address with another answer to the question of null."""
+        return self.pointer(p.target, p.number, p.offset, p.variable, p.atoms, null)
+
+    def pieces(self, parts: tuple[tuple[int, int, Value], ...]) -> Cell:
+        """A slot of these parts: one part of eight bytes is the value itself, no parts are nothing."""
+        if not parts:
+            return None
+        if parts[0][1] == 8:
+            return parts[0][2]
+        cell = self._pieces.get(parts)
+        if cell is None:
+            cell = self._pieces[parts] = Pieces(parts)
+        return cell
+
+    def form_of(self, n: Number) -> Form | None:
+        """A number as a sum: a constant is a sum of nothing."""
+        return ((), signed(n.value, 64)) if n.value is not None else n.form
+
+
+def add_forms(a: Form | None, b: Form | None) -> Form | None:
+    """The identity of a sum, None where an operand has none or there are too many atoms."""
+    if a is None or b is None or len(a[0]) + len(b[0]) > MAX_ATOMS:
+        return None
+    return tuple(sorted(a[0] + b[0], key=repr)), signed(a[1] + b[1], 64)
+
+
+def subtract_forms(a: Form | None, b: Form | None) -> Form | None:
+    """The identity of a difference: b's atoms must all be among a's, and cancel."""
+    if a is None or b is None:
+        return None
+    atoms = list(a[0])
+    for atom in b[0]:
+        if atom not in atoms:
+            return None
+        atoms.remove(atom)
+    return tuple(atoms), signed(a[1] - b[1], 64)
+
+
+def mentions(atoms: Atoms | None, atom: Atom) -> bool:
+    """Whether an identity depends on an atom, directly or inside a shifted sum."""
+    return bool(atoms) and atom in bases_of(atoms or ())
+
+
+def renamed(atoms: Atoms, atom: Atom, new: Atom) -> Atoms:
+    """The identity with an atom called otherwise."""
+    out: list[Atom] = []
+    for a in atoms:
+        if a == atom:
+            out.append(new)
+        elif isinstance(a, tuple) and a[0] == "lsh":
+            out.append(("lsh", renamed(a[1], atom, new), *a[2:]))
+        else:
+            out.append(a)
+    return tuple(sorted(out, key=repr))

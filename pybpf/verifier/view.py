@@ -1,0 +1,472 @@
+"""A number seen at one width: known bits, unsigned range, signed range, kept in step.
+
+A `View` at width w stands for the set of w-bit numbers x that satisfy all three:
+
+    x & ~mask == value,   umin <= x <= umax,   smin <= signed(x) <= smax
+
+`reduce` makes each part as tight as the others allow; every function here takes and gives reduced views, and None is the
+empty set. The width is a parameter so that tests can enumerate every view of 4 bits and every pair of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+from pybpf.semantics import signed
+from pybpf.verifier import tnum
+
+
+class View(NamedTuple):
+    """See the module. `smin` and `smax` are Python integers of either sign, the rest unsigned."""
+
+    value: int
+    mask: int
+    umin: int
+    umax: int
+    smin: int
+    smax: int
+
+    @property
+    def bits(self) -> tnum.Tnum:
+        """The known bits."""
+        return self.value, self.mask
+
+
+def contains(w: int, v: View, x: int) -> bool:
+    """Whether the w-bit number x is in the set (concretisation)."""
+    return x & ~v.mask == v.value and v.umin <= x <= v.umax and v.smin <= signed(x, w) <= v.smax
+
+
+def top(w: int) -> View:
+    """Every number."""
+    full, half = (1 << w) - 1, 1 << (w - 1)
+    return View(0, full, 0, full, -half, half - 1)
+
+
+def constant(w: int, x: int) -> View:
+    """Exactly x."""
+    x &= (1 << w) - 1
+    s = signed(x, w)
+    return View(x, 0, x, x, s, s)
+
+
+def reduce(w: int, v: View) -> View | None:
+    """The tightest equal view that exchanging facts between the three parts gives, None for the empty set."""
+    while True:
+        tighter = _exchange(w, v)
+        if tighter is None or tighter == v:
+            return tighter
+        v = tighter
+
+
+def _exchange(w: int, v: View) -> View | None:
+    """One round: unsigned <-> signed, bits -> ranges, ranges -> bits. Each step only drops numbers that fail a part."""
+    full, half = (1 << w) - 1, 1 << (w - 1)
+    umin, umax, smin, smax = v[2:]
+    # The signed range is [smin, -1] and [0, smax], the unsigned range [umin, half) and [half, umax]: what is left is the
+    # overlap of the non-negative pieces and that of the negative ones, each cut to the first and last number of the tnum.
+    pieces: list[tuple[int, int]] = []
+    bits: tnum.Tnum | None = None
+    for low, high in (
+        (max(umin, smin, 0), min(umax, half - 1, smax)),
+        (max(umin, half, full + 1 + smin), min(umax, full + 1 + min(smax, -1))),
+    ):
+        if low <= high:
+            first, last = tnum.at_least(v.bits, low), tnum.at_most(v.bits, high, w)
+            if first is not None and last is not None and first <= last:
+                pieces.append((first, last))
+                known = tnum.intersect(v.bits, tnum.from_range(first, last))
+                assert known is not None, "first is in both"
+                bits = known if bits is None else tnum.join(bits, known)
+    if bits is None:
+        return None
+    umin, umax = pieces[0][0], pieces[-1][1]
+    smin, smax = signed(pieces[-1][0], w), signed(pieces[0][1], w)
+    return View(*bits, umin, umax, smin, smax)
+
+
+def intersect(w: int, a: View, b: View) -> View | None:
+    """The numbers in both."""
+    bits = tnum.intersect(a.bits, b.bits)
+    if bits is None:
+        return None
+    return reduce(
+        w,
+        View(*bits, max(a.umin, b.umin), min(a.umax, b.umax), max(a.smin, b.smin), min(a.smax, b.smax)),
+    )
+
+
+def join(w: int, a: View, b: View) -> View:
+    """A view that holds both sets."""
+    bits = tnum.join(a.bits, b.bits)
+    joined = reduce(
+        w,
+        View(*bits, min(a.umin, b.umin), max(a.umax, b.umax), min(a.smin, b.smin), max(a.smax, b.smax)),
+    )
+    assert joined is not None
+    return joined
+
+
+def includes(a: View, b: View) -> bool:
+    """Whether every number of b is one of a; exact for reduced views but for sets that the parts describe equally."""
+    return (
+        a.umin <= b.umin
+        and b.umax <= a.umax
+        and a.smin <= b.smin
+        and b.smax <= a.smax
+        and tnum.includes(a.bits, b.bits)
+    )
+
+
+def _view(w: int, bits: tnum.Tnum, u: tuple[int, int] | None, s: tuple[int, int] | None) -> View:
+    """The reduced view of an operation's result, None meaning that a range is not known."""
+    whole = top(w)
+    umin, umax = u or (whole.umin, whole.umax)
+    smin, smax = s or (whole.smin, whole.smax)
+    view = reduce(w, View(*bits, umin, umax, smin, smax))
+    assert view is not None, "an operation on non-empty sets gave an empty one"
+    return view
+
+
+def _wrap(w: int, low: int, high: int) -> tuple[int, int] | None:
+    """An integer range as an unsigned one, where both ends wrap equally often; otherwise the result is not a range."""
+    return (low & ((1 << w) - 1), high & ((1 << w) - 1)) if low >> w == high >> w else None
+
+
+def _wrap_signed(w: int, low: int, high: int) -> tuple[int, int] | None:
+    half = 1 << (w - 1)
+    return (signed(low, w), signed(high, w)) if (low + half) >> w == (high + half) >> w else None
+
+
+def add(w: int, a: View, b: View) -> View:
+    """Sums of ranges are ranges of integers; modulo 2**w they stay ranges if both ends wrap equally often."""
+    return _view(
+        w,
+        tnum.add(a.bits, b.bits, w),
+        _wrap(w, a.umin + b.umin, a.umax + b.umax),
+        _wrap_signed(w, a.smin + b.smin, a.smax + b.smax),
+    )
+
+
+def sub(w: int, a: View, b: View) -> View:
+    """As for sums: the least difference is the least minus the greatest."""
+    return _view(
+        w,
+        tnum.sub(a.bits, b.bits, w),
+        _wrap(w, a.umin - b.umax, a.umax - b.umin),
+        _wrap_signed(w, a.smin - b.smax, a.smax - b.smin),
+    )
+
+
+def mul(w: int, a: View, b: View) -> View:
+    """Products of unsigned ranges are monotone; of signed ranges the extremes are at the corners."""
+    corners = [x * y for x in (a.smin, a.smax) for y in (b.smin, b.smax)]
+    u = (a.umin * b.umin, a.umax * b.umax)
+    s = (min(corners), max(corners))
+    half = 1 << (w - 1)
+    return _view(
+        w,
+        tnum.mul(a.bits, b.bits, w),
+        u if u[1] >> w == 0 else None,
+        s if -half <= s[0] and s[1] < half else None,
+    )
+
+
+def div(w: int, a: View, b: View) -> View:
+    """Unsigned division grows with the dividend and shrinks with the divisor; by zero it gives zero."""
+    low = a.umin // b.umax if b.umin > 0 else 0
+    return _view(w, (0, (1 << w) - 1), (low, a.umax // max(b.umin, 1)), None)
+
+
+def mod(w: int, a: View, b: View) -> View:
+    """The remainder is below the divisor and not above the dividend; modulo zero it is the dividend."""
+    if a.umax < b.umin:
+        return a
+    high = min(a.umax, b.umax - 1) if b.umin > 0 else a.umax
+    return _view(w, (0, (1 << w) - 1), (0, high), None)
+
+
+def sdiv(w: int, a: View, b: View) -> View:
+    """Truncating division does not grow the magnitude, except that -2**(w-1) / -1 wraps to itself."""
+    if a.smin >= 0 and b.smin >= 0:
+        return div(w, a, b)
+    bound = max(abs(a.smin), abs(a.smax))
+    half = 1 << (w - 1)
+    return _view(w, (0, (1 << w) - 1), None, (-bound, bound) if bound < half else None)
+
+
+def smod(w: int, a: View, b: View) -> View:
+    """The remainder has the dividend's sign, and a magnitude below the divisor's and not above the dividend's."""
+    bound = max(abs(b.smin), abs(b.smax)) - 1
+    if b.smin <= 0 <= b.smax:
+        bound = 1 << w
+    low = max(a.smin, -bound) if a.smin < 0 else 0
+    high = min(a.smax, bound) if a.smax > 0 else 0
+    return _view(w, (0, (1 << w) - 1), None, (low, high))
+
+
+def _by_sign(w: int, v: View) -> Iterator[tuple[int, int]]:
+    """The unsigned ranges of the non-negative and of the negative numbers of a view."""
+    if v.smin >= 0 or v.smax < 0:
+        yield v.umin, v.umax
+    else:
+        yield v.umin, v.smax
+        yield v.smin + (1 << w), v.umax
+
+
+_Bounds = Callable[[int, int, int, int, int], tuple[int, int]]
+
+
+def _bitwise(w: int, a: View, b: View, bits: tnum.Tnum, bounds: _Bounds) -> View:
+    """A bitwise operation on numbers of known sign has a result of known sign, so bounds per pair of signs are ranges."""
+    parts = [bounds(w, *x, *y) for x in _by_sign(w, a) for y in _by_sign(w, b)]
+    u = (min(low for low, _ in parts), max(high for _, high in parts))
+    s = (min(signed(low, w) for low, _ in parts), max(signed(high, w) for _, high in parts))
+    return _view(w, bits, u, s)
+
+
+def _or_bounds(w: int, a: int, b: int, c: int, d: int) -> tuple[int, int]:
+    """Least and greatest x | y with a <= x <= b, c <= y <= d (Warren, Hacker's Delight, 4-3)."""
+    low_a, low_c = a, c
+    for i in reversed(range(w)):
+        m = 1 << i
+        if ~low_a & low_c & m:
+            raised = (low_a | m) & -m
+            if raised <= b:
+                low_a = raised
+                break
+        elif low_a & ~low_c & m:
+            raised = (low_c | m) & -m
+            if raised <= d:
+                low_c = raised
+                break
+    high_b, high_d = b, d
+    for i in reversed(range(w)):
+        m = 1 << i
+        if high_b & high_d & m:
+            lowered = (high_b - m) | (m - 1)
+            if lowered >= a:
+                high_b = lowered
+                break
+            lowered = (high_d - m) | (m - 1)
+            if lowered >= c:
+                high_d = lowered
+                break
+    return low_a | low_c, high_b | high_d
+
+
+def _and_bounds(w: int, a: int, b: int, c: int, d: int) -> tuple[int, int]:
+    """x & y = ~(~x | ~y): complement turns ranges around."""
+    full = (1 << w) - 1
+    low, high = _or_bounds(w, full ^ b, full ^ a, full ^ d, full ^ c)
+    return full ^ high, full ^ low
+
+
+def _xor_bounds(w: int, a: int, b: int, c: int, d: int) -> tuple[int, int]:
+    """Of numbers of known sign the result's sign is known; below it, x ^ y <= x | y."""
+    rest = (1 << (w - 1)) - 1
+    sign = (a ^ c) & ~rest
+    return sign, sign | _or_bounds(w, a & rest, b & rest, c & rest, d & rest)[1]
+
+
+def and_(w: int, a: View, b: View) -> View:
+    """Bits by tnum, ranges by Warren's bounds."""
+    return _bitwise(w, a, b, tnum.and_(a.bits, b.bits), _and_bounds)
+
+
+def or_(w: int, a: View, b: View) -> View:
+    """Bits by tnum, ranges by Warren's bounds."""
+    return _bitwise(w, a, b, tnum.or_(a.bits, b.bits), _or_bounds)
+
+
+def xor(w: int, a: View, b: View) -> View:
+    """Bits by tnum; the range is bounded by that of the or, per pair of signs."""
+    return _bitwise(w, a, b, tnum.xor(a.bits, b.bits), _xor_bounds)
+
+
+def _shift(w: int, a: View, b: View, by: Callable[[int, View, int], View]) -> View:
+    """The join over every amount that b can hold: at most w of them, since execution masks the amount."""
+    result: View | None = None
+    amount = and_(w, b, constant(w, w - 1))
+    for k in range(amount.umin, amount.umax + 1):
+        if contains(w, amount, k):
+            shifted = by(w, a, k)
+            result = shifted if result is None else join(w, result, shifted)
+    assert result is not None
+    return result
+
+
+def _lsh(w: int, a: View, k: int) -> View:
+    u, s = (a.umin << k, a.umax << k), (a.smin << k, a.smax << k)
+    half = 1 << (w - 1)
+    return _view(
+        w,
+        tnum.shift_left(a.bits, k, w),
+        u if u[1] >> w == 0 else None,
+        s if -half <= s[0] and s[1] < half else None,
+    )
+
+
+def _rsh(w: int, a: View, k: int) -> View:
+    return _view(w, tnum.shift_right(a.bits, k), (a.umin >> k, a.umax >> k), None)
+
+
+def _arsh(w: int, a: View, k: int) -> View:
+    bits = tnum.sign_extend(tnum.shift_right(a.bits, k), w - k, w)
+    return _view(w, bits, None, (a.smin >> k, a.smax >> k))
+
+
+def lsh(w: int, a: View, b: View) -> View:
+    """Left shift by each possible amount; a range that does not lose bits stays one."""
+    return _shift(w, a, b, _lsh)
+
+
+def rsh(w: int, a: View, b: View) -> View:
+    """Logical right shift is monotone in the unsigned order."""
+    return _shift(w, a, b, _rsh)
+
+
+def arsh(w: int, a: View, b: View) -> View:
+    """Arithmetic right shift is monotone in the signed order."""
+    return _shift(w, a, b, _arsh)
+
+
+def neg(w: int, a: View, b: View) -> View:
+    """0 - a."""
+    return sub(w, constant(w, 0), a)
+
+
+def sign_extend(w: int, a: View, bits: int) -> View:
+    """The lower `bits` of a, sign-extended: a itself if it fits."""
+    half = 1 << (bits - 1)
+    if -half <= a.smin and a.smax < half:
+        return a
+    return _view(w, tnum.sign_extend(a.bits, bits, w), None, (-half, half - 1))
+
+
+def zero_extend(w: int, a: View, bits: int) -> View:
+    """The lower `bits` of a, zero above: a itself if it fits."""
+    low = (1 << bits) - 1
+    if a.umax <= low:
+        return a
+    same_prefix = a.umin >> bits == a.umax >> bits
+    return _view(
+        w,
+        (a.value & low, a.mask & low),
+        (a.umin & low, a.umax & low) if same_prefix else (0, low),
+        None,
+    )
+
+
+OPS: Final[dict[str, Callable[[int, View, View], View]]] = {
+    "add": add,
+    "sub": sub,
+    "mul": mul,
+    "div": div,
+    "sdiv": sdiv,
+    "mod": mod,
+    "smod": smod,
+    "and": and_,
+    "or": or_,
+    "xor": xor,
+    "lsh": lsh,
+    "rsh": rsh,
+    "arsh": arsh,
+    "neg": neg,
+    "mov": lambda w, a, b: b,
+    "movs8": lambda w, a, b: sign_extend(w, b, 8),
+    "movs16": lambda w, a, b: sign_extend(w, b, 16),
+    "movs32": lambda w, a, b: sign_extend(w, b, 32),
+}
+"""Operator -> (w, dst, src) -> result. The test of completeness holds its keys against `semantics.ALU`."""
+
+
+def refine(w: int, code: str, a: View, b: View) -> tuple[View, View] | None:
+    """What is left of two numbers once ``a code b`` is known to hold; None where it cannot hold.
+
+    `code` is a condition of the instruction table or ``jnset``, the opposite of ``jset``.
+    """
+    if code == "jeq":
+        both = intersect(w, a, b)
+        return None if both is None else (both, both)
+    if code == "jne":
+        return _refine_ne(w, a, b)
+    if code in ("jset", "jnset"):
+        return _refine_bits(w, code, a, b)
+    if code in ("jgt", "jge", "jsgt", "jsge"):
+        swapped = refine(w, _SWAPPED[code], b, a)
+        return None if swapped is None else (swapped[1], swapped[0])
+    strict = 1 if code in ("jlt", "jslt") else 0
+    if code in ("jlt", "jle"):
+        left, right = (
+            a._replace(umax=min(a.umax, b.umax - strict)),
+            b._replace(umin=max(b.umin, a.umin + strict)),
+        )
+        empty = left.umin > left.umax or right.umin > right.umax
+    else:
+        left, right = (
+            a._replace(smax=min(a.smax, b.smax - strict)),
+            b._replace(smin=max(b.smin, a.smin + strict)),
+        )
+        empty = left.smin > left.smax or right.smin > right.smax
+    return None if empty else _both(reduce(w, left), reduce(w, right))
+
+
+_SWAPPED: Final = {"jgt": "jlt", "jge": "jle", "jsgt": "jslt", "jsge": "jsle"}
+
+NEGATED: Final = {
+    "jeq": "jne", "jne": "jeq", "jgt": "jle", "jle": "jgt", "jge": "jlt", "jlt": "jge",
+    "jsgt": "jsle", "jsle": "jsgt", "jsge": "jslt", "jslt": "jsge", "jset": "jnset", "jnset": "jset",
+}  # fmt: skip
+"""The condition that holds where a branch is not taken."""
+
+
+def _both(a: View | None, b: View | None) -> tuple[View, View] | None:
+    return None if a is None or b is None else (a, b)
+
+
+def _without(w: int, v: View, x: int) -> View | None:
+    """v without x, as far as a range can say that: only an end can be cut."""
+    s = signed(x, w)
+    if v.umin == x:
+        v = v._replace(umin=x + 1)
+    if v.umax == x:
+        v = v._replace(umax=x - 1)
+    if v.smin == s:
+        v = v._replace(smin=s + 1)
+    if v.smax == s:
+        v = v._replace(smax=s - 1)
+    if v.umin > v.umax or v.smin > v.smax:
+        return None
+    return reduce(w, v)
+
+
+def _refine_ne(w: int, a: View, b: View) -> tuple[View, View] | None:
+    left: View | None = a
+    right: View | None = b
+    if b.umin == b.umax:
+        left = _without(w, a, b.umin)
+    if a.umin == a.umax:
+        right = _without(w, b, a.umin)
+    return _both(left, right)
+
+
+def _refine_bits(w: int, code: str, a: View, b: View) -> tuple[View, View] | None:
+    """a & b == 0: a known one of either is a zero of the other. a & b != 0: if one bit alone can be the cause, it is one in both."""
+    common = (a.value | a.mask) & (b.value | b.mask)
+    if code == "jnset":
+        if a.value & b.value:
+            return None
+        return _both(
+            reduce(w, a._replace(mask=a.mask & ~b.value)),
+            reduce(w, b._replace(mask=b.mask & ~a.value)),
+        )
+    if not common:
+        return None
+    if common & (common - 1) == 0:
+        return _both(
+            reduce(w, a._replace(value=a.value | common, mask=a.mask & ~common)),
+            reduce(w, b._replace(value=b.value | common, mask=b.mask & ~common)),
+        )
+    return a, b
