@@ -9,12 +9,13 @@ stand where a number may:
     r1 = flows ll        the address of a map, else of a function of the text
     r1 = .rodata + 8 ll  a byte of the value of a map that has one value
 
-``goto +5`` and ``call +5`` count slots from the next instruction; ``call 5`` is helper 5. Directives say the rest:
+Functions are the labels that are called, loaded or made global. ``goto +5`` and ``call +5`` count slots from the next
+instruction; ``call 5`` is helper 5. Directives say the rest:
 
     .type xdp
     .license "GPL"
     .map flows hash key=4 value=8 entries=16        (also flags=1, readonly, data="00ff", inner=other)
-    .global next                                    (a function that callers do not know the arguments of)
+    .global next
 """
 
 from __future__ import annotations
@@ -82,6 +83,8 @@ class _Assembler:
 
     def program(self) -> Program:
         """The second pass."""
+        if self.end in self.labels.values():
+            raise self.last_label.error(f"no instruction follows label {self.last_label.name!r}")
         code = {pc: self._instruction(pc, first, matches) for pc, (first, matches) in self.rows.items()}
         return Program(
             self.name,
@@ -101,6 +104,7 @@ class _Assembler:
             if label in self.labels:
                 raise line[0].error(f"label {label!r} is defined twice")
             self.labels[label] = self.end
+            self.last_label = line[0]
             line = line[2:]
         if not line:
             return
@@ -250,17 +254,12 @@ class _Assembler:
                 raise token.error(f"no label {name!r}{_near(name, self.labels)}")
             self.functions.add(self.labels[name])
         names = {pc: name for name, pc in reversed(self.labels.items())}
-        if self.functions or 0 in names:
-            self.functions.add(0)
-        starts = sorted(self.functions)
-        return (
-            {
-                pc: Subprogram(names.get(pc, self.name), pc, end - pc, names.get(pc) in self.globals)
-                for pc, end in zip(starts, [*starts[1:], self.end], strict=True)
-            }
-            if starts
-            else {}
-        )
+        starts = sorted(self.functions | {0}) if self.functions else []
+        ends = [*starts, self.end][1:]
+        return {
+            pc: Subprogram(names.get(pc, self.name), pc, end - pc, names.get(pc) in self.globals)
+            for pc, end in zip(starts, ends, strict=True)
+        }
 
 
 _NO_HELPER: Final = -1

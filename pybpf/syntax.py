@@ -95,10 +95,11 @@ def lines(text: str) -> Iterator[list[Token]]:
 def _refuse_second_instruction(comment: str, place: Token) -> None:
     """LLVM takes ``;`` between two instructions, here it starts a comment: never drop an instruction silently."""
     try:
-        read(next(lines(comment[1:]), ()))
+        instructions = [read(line) for line in lines(comment[1:])]
     except AssemblyError:
         return
-    raise place.error("';' starts a comment: write each instruction on a line of its own")
+    if instructions:
+        raise place.error("';' starts a comment: write each instruction on a line of its own")
 
 
 def _unreadable(rest: str) -> str:

@@ -40,10 +40,9 @@ def test_any_bytes_are_a_program_or_a_decode_error(code: bytes):
     """And a program that was decoded is encoded to the same bytes."""
     try:
         program = decode(code)
-    except DecodeError as error:
-        assert 0 <= error.pc <= len(code) // 8
-    else:
-        assert encode(program) == code
+    except DecodeError:
+        return
+    assert encode(program) == code
 
 
 def test_fields_stand_where_the_rfc_puts_them():
