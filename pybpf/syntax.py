@@ -32,8 +32,9 @@ _TOKEN: Final = re.compile(
     | (?P<semicolon> ;[^\n]* )
     | (?P<string> "(?:[^"\\\n]|\\.)*" )
     | (?P<angle> <[A-Za-z_.$][\w.$]*(?:\+0x[0-9a-f]+)?> )
-    | (?P<register> %?[rw](?:\d+(?![\w.$])|\{(?:dst|src)\}) )
-    | (?P<number> (?:\+[ \t]*)?(?:-[ \t]*)?(?:(?:0[xX][0-9a-fA-F]+|0b[01]+|\d+)(?!\w)|\{(?:imm|next|off|target)\}) )
+    | (?P<operand> (?:%?[rw]|\+[ ])?\{[a-z]+\} )  # in the texts of the table alone
+    | (?P<register> %?[rw]\d+(?![\w.$]) )
+    | (?P<number> (?:\+[ \t]*)?(?:-[ \t]*)?(?:0[xX][0-9a-fA-F]+|0b[01]+|\d+)(?!\w) )
     | (?P<sign> s?(?:<<=|>>=|[-+*/%&|^<>=!]=|[<>]) | [-=*&(),:\[\]] )
     | (?P<word> [A-Za-z_.$][\w.$]* )
     """,
@@ -166,15 +167,18 @@ def _forms(syntax: Syntax) -> dict[tuple[str, ...], list[_Form]]:
 
 def _slots(tokens: Iterable[Token]) -> Iterator[str | int]:
     for token in tokens:
-        if token.kind in ("register", "number"):
-            text = token.text.lstrip("+ %rw")
-            yield text[1:-1] if text.startswith("{") else int(text)
+        if token.kind == "operand":
+            yield token.text.strip("%rw+ {}")
+        elif token.kind in ("register", "number"):
+            yield int(token.text.lstrip("%rw"))
 
 
 def _placeholder(token: Token) -> str:
-    if token.kind == "register":
-        return token.text.lstrip("%")[0]
-    return "#" if token.kind == "number" else token.text
+    """What stands in a shape: ``r`` or ``w`` for a register, ``#`` for a number, any other token for itself."""
+    text = token.text.lstrip("%")
+    if token.kind == "register" or (token.kind == "operand" and text[0] in "rw"):
+        return text[0]
+    return "#" if token.kind in ("number", "operand") else text
 
 
 @cache
