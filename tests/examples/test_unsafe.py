@@ -48,7 +48,7 @@ def test_ten_ways() -> None:
         "packet-bounds",
         "packet-write",
         "pointer-arithmetic",
-        "return-value",
+        "pointer-leak",
         "stack-bounds",
         "uninitialised-register",
         "uninitialised-stack",

@@ -10,7 +10,7 @@ struct {
 } lookup_table SEC(".maps");
 
 SEC("filter")
-uint64_t return_value(const void *pkt, uint64_t pkt_len)
+uint64_t pointer_leak(const void *pkt, uint64_t pkt_len)
 {
     uint64_t offset = ipv4_offset(pkt, pkt_len);
     const struct ipv4 *ip = pkt + offset;
@@ -20,5 +20,5 @@ uint64_t return_value(const void *pkt, uint64_t pkt_len)
         return 0;
     destination = bpf_ntohl(ip->destination);
     return (uint64_t)map_lookup(&lookup_table, &destination);
-    /* BLAME: return-value */
+    /* BLAME: pointer-leak */
 }
