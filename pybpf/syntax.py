@@ -175,10 +175,9 @@ def _slots(tokens: Iterable[Token]) -> Iterator[str | int]:
 
 def _placeholder(token: Token) -> str:
     """What stands in a shape: ``r`` or ``w`` for a register, ``#`` for a number, any other token for itself."""
-    text = token.text.lstrip("%")
-    if token.kind == "register" or (token.kind == "operand" and text[0] in "rw"):
-        return text[0]
-    return "#" if token.kind in ("number", "operand") else text
+    if token.kind in ("register", "operand") and (name := token.text.lstrip("%"))[0] in "rw":
+        return name[0]
+    return "#" if token.kind in ("number", "operand") else token.text
 
 
 @cache
