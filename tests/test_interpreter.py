@@ -388,6 +388,8 @@ TRAPS = {
         "*(u64 *)(r10 - 8) = 0\n r3 = 1\n r0 = cmpxchg_64(r10 - 8, r0, r3)\n exit", 2, "uninitialised register r0"
     ),
     "uninitialised branch": ("if r1 == r7 goto +0\n exit", 0, "uninitialised register r7"),
+    "uninitialised index": ("r0 = *(u8 *)skb[r7 + 0]\n exit", 0, "uninitialised register r7"),
+    "uninitialised argument": ("call time_get_ns\n call hash\n exit", 1, "uninitialised register r1"),
     "uninitialised callx": ("callx r7\n exit", 0, "uninitialised register r7"),
     "uninitialised result": ("exit", 0, "uninitialised register r0"),
     "atomic, unaligned": (
@@ -684,8 +686,12 @@ def test_helper_reads_and_writes_the_programs_memory():
     assert "outside the packet" in trap("r2 = 65\n call reverse\n r0 = 0\n exit", type_).detail
 
 
-def test_no_bytes_may_be_read_from_anywhere():
+def test_no_bytes_may_be_read_from_or_written_to_anywhere():
     """A helper whose size may be zero takes any pointer with it, null too."""
+    clear = Helper(
+        "clear", "out? size0 -> num", lambda machine, r1, r2, *_: machine.write(r1, bytes(r2)) or 0
+    )
+    assert value("r1 = 0\n r2 = 0\n call 9\n exit", replace(FILTER, helpers={9: clear})) == 0
     assert value("r1 = 0\n r2 = 0\n call hash\n exit") == 0xDEADBEEF
 
 
