@@ -10,6 +10,7 @@ from pybpf import helpers, program_types
 from pybpf.elf.functions import Function
 from pybpf.elf.maps import Place
 from pybpf.errors import BpfError, DecodeError, LinkError, UnsupportedError
+from pybpf.helpers import Helper, number_of
 from pybpf.instruction import Instruction
 from pybpf.isa import Kind
 from pybpf.program import MapSpec, Program, Reference, RefKind, SourceLine, Subprogram
@@ -70,7 +71,7 @@ class Linker:
     def link(self, entry: Function, name: str, type: str | ProgramType | None) -> Program:
         """The program that begins with a function."""
         order = _reach(entry, self.functions, set())
-        linked = _Linked(name, _numbers(type))
+        linked = _Linked(name, _helpers(type))
         self._slots_left -= sum(function.size for function in order)
         if self._slots_left >= 0:
             linked.place(order)
@@ -101,7 +102,7 @@ class _Linked:
     """A program in the making: what its functions hold, counted from the program's first slot."""
 
     name: str
-    helpers: Mapping[str, int]
+    helpers: Mapping[int, Helper]
     bases: dict[Place, int] = field(default_factory=dict)
     code: dict[int, Instruction] = field(default_factory=dict)
     references: dict[int, Reference] = field(default_factory=dict)
@@ -144,21 +145,19 @@ class _Linked:
             self.references[pc] = Reference(RefKind.FUNCTION, self.functions[target].name, target)
 
     def _call_by_name(self, pc: int, name: str) -> None:
-        if name in self.helpers:
-            self.code[pc] = replace(self.code[pc], imm=self.helpers[name])
-        else:
+        number = number_of(self.helpers, name)
+        if number is None:
             self.references[pc] = Reference(RefKind.HELPER, name)
+        else:
+            self.code[pc] = replace(self.code[pc], imm=number)
 
 
-def _numbers(type: str | ProgramType | None) -> dict[str, int]:
-    """Helper numbers by name, with the prefixes that C declarations use. A type that pybpf has no table of is Linux's."""
+def _helpers(type: str | ProgramType | None) -> Mapping[int, Helper]:
+    """The helpers that a program may name. A type that pybpf has no table of is Linux's."""
     if type is None:
         return {}
     known = program_types.BY_NAME.get(type) if isinstance(type, str) else type
-    table = known.helpers if known is not None else helpers.LINUX
-    return {
-        prefix + helper.name: number for number, helper in table.items() for prefix in ("", "bpf_", "ubpf_")
-    }
+    return helpers.LINUX if known is None else known.helpers
 
 
 def _moved(defect: BpfError, base: int, program: str) -> BpfError:
