@@ -157,6 +157,8 @@ class _Argument:
                 program=self.calls.program.name,
                 pc=self.pc,
             )
+        if spec.read_only and self.helper.name != "map_lookup_elem" and self.helper.name != "map_lookup":
+            raise Refusal("map-write", f"{self.helper.name} on read-only map {spec.name!r}")
         return self.value.number
 
     def context(self) -> None:

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterable
 
 from pybpf.verifier.scalar import Numbers, Scalar, includes
-from pybpf.verifier.state import Frame, State, parts_of
+from pybpf.verifier.state import NOTHING, Frame, State, parts_of
 from pybpf.verifier.values import (
     LENGTH,
     Atom,
@@ -55,7 +55,7 @@ class Lattice:
         if len(old.frames) != len(new.frames):
             return False
         for atoms, size in old.proofs.items():
-            if new.proofs.get(atoms, 0) < size:
+            if new.proved(atoms) < size:
                 return False
         for a, b in zip(old.cells, new.cells, strict=True):
             if a is not b and not self._cell_covers(a, b, kept):
@@ -231,10 +231,11 @@ class _Joiner:
             if x.target is Target.PACKET:
                 # What is proved behind both: base + variable stands for each pointer less its own offset.
                 proved = min(
-                    self.a.proofs.get(x.atoms, 0) - x.offset + base,
-                    self.b.proofs.get(y.atoms, 0) - y.offset + base,
+                    self.a.proved(x.atoms) - x.offset + base,
+                    self.b.proved(y.atoms) - y.offset + base,
                 )
-                self.joined.prove(atoms, proved)
+                if proved > NOTHING // 2:
+                    self.joined.prove(atoms, proved)
         return self.values.pointer(x.target, x.number, base, variable, atoms, null)
 
     def _pieces(self, x: Cell, y: Cell) -> Cell:

@@ -14,7 +14,7 @@ from pybpf.program_types import Field, ProgramType
 from pybpf.verifier.arithmetic import name_of
 from pybpf.verifier.explain import Refusal
 from pybpf.verifier.facts import Access, RegionKind
-from pybpf.verifier.state import FIRST_SLOT, State, parts_of, slot_of, written
+from pybpf.verifier.state import FIRST_SLOT, NOTHING, State, parts_of, slot_of, written
 from pybpf.verifier.values import Cell, Number, Pointer, Target
 
 READ: Final = "read"
@@ -79,24 +79,27 @@ class Prover:
         if mode is ATOMIC:
             raise Refusal("atomic-target", f"atomic access to the packet through r{register} is not allowed")
         low, high = p.low + offset, p.high + offset
-        proved = state.proofs.get(p.atoms, 0) if p.atoms is not None else 0
+        proved = state.proved(p.atoms)
         # With the pointer's own identity the variable part cancels; failing that, its greatest value must fit the packet.
         by_identity = p.offset + offset + size <= proved
-        by_range = high + size <= state.proofs.get((), 0)
+        by_range = high + size <= state.proved(())
         if low < 0 or not (by_identity or by_range):
-            known = (
-                f"{proved} bytes of the packet are proved there"
-                if p.variable is not None
-                else f"the packet has at least {proved} bytes"
-            )
-            at = f"offset {p.offset + offset}" + (
-                f" + variable {p.variable.wide.smin}..{p.variable.wide.smax}" if p.variable else ""
-            )
+            at = f"offset {p.offset + offset}"
+            if p.variable is not None:
+                at += f" + variable {p.variable.wide.smin}..{p.variable.wide.smax}"
+            if low < 0:
+                known = "the offset may be negative"
+            elif p.variable is None:
+                known = f"the packet has at least {proved} bytes"
+            elif proved == NOTHING:
+                known = "nothing was proved about this variable offset"
+            else:
+                known = f"{proved} bytes behind the variable offset"
             raise Refusal(
                 "packet-bounds",
                 f"invalid access to packet: {mode} of {size} bytes at {at} through r{register}",
                 f"{at} + {size} bytes inside the packet",
-                "the offset may be negative" if low < 0 else known,
+                known,
             )
         return Access(RegionKind.PACKET, low, high, size)
 

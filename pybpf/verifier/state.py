@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from pybpf.memory import STACK_SIZE
 from pybpf.verifier.values import Atoms, Cell, Number, Pieces, Pointer, Target, Value, Values
@@ -19,6 +20,8 @@ SLOTS = STACK_SIZE // 8
 CELLS = FIRST_SLOT + SLOTS
 
 Proofs = dict[Atoms, int]
+NOTHING: Final = -(1 << 64)
+"""Proved behind an identity of which nothing was proved: less than any offset, since the variable part may be beyond the packet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,13 @@ class State:
         """Equal for equal states."""
         return (*self.cells, self.frames, frozenset(self.proofs.items()))
 
+    def proved(self, atoms: Atoms | None) -> int:
+        """How many bytes are behind the packet's first byte plus `atoms`: none is known of, unless the sum is empty."""
+        return self.proofs.get(atoms, NOTHING if atoms else 0) if atoms is not None else NOTHING
+
     def prove(self, atoms: Atoms | None, size: int) -> None:
         """The packet has at least `size` bytes behind its first byte plus the variable part `atoms`."""
-        if atoms is not None and size > self.proofs.get(atoms, 0):
+        if atoms is not None and size > self.proved(atoms):
             self.proofs = {**self.proofs, atoms: size}
 
     def rewrite(self, values: Values, over: Callable[[Value], Cell]) -> None:

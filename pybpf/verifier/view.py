@@ -11,6 +11,7 @@ empty set. The width is a parameter so that tests can enumerate every view of 4 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from pybpf.semantics import signed
@@ -51,6 +52,7 @@ def constant(w: int, x: int) -> View:
     return View(x, 0, x, x, s, s)
 
 
+@lru_cache(maxsize=1 << 16)
 def reduce(w: int, v: View) -> View | None:
     """The tightest equal view that exchanging facts between the three parts gives, None for the empty set."""
     while True:
