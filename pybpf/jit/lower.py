@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Final
 
 from pybpf.errors import UnsupportedError
+from pybpf.helpers import number_of
 from pybpf.instruction import Instruction
 from pybpf.isa import MAX_REGISTER, Kind, Operand
 from pybpf.jit import arithmetic, memory
@@ -103,13 +104,15 @@ class _Module:
         instruction, reference = self.program.code[pc], self.program.references.get(pc)
         if instruction.op.code != "helper":
             raise self._unsupported(pc, "calls of kernel functions", "kfunc")
-        for number, helper in self.type.helpers.items():
-            if number == instruction.imm if reference is None else helper.name == reference.name:
-                if helper.body is None or helper.effects:
-                    raise self._unsupported(pc, f"helper {helper.name!r}", f"helper {helper.name}")
-                return number
-        name = str(instruction.imm) if reference is None else repr(reference.name)
-        raise self._unsupported(pc, f"program type {self.type.name!r} has no helper {name}", f"helper {name}")
+        helpers = self.type.helpers
+        number = instruction.imm if reference is None else number_of(helpers, reference.name)
+        if number is None or number not in helpers:
+            name = str(instruction.imm) if reference is None else repr(reference.name)
+            raise self._unsupported(pc, f"helper {name} of program type {self.type.name!r}", f"helper {name}")
+        if helpers[number].body is None or helpers[number].effects:
+            name = helpers[number].name
+            raise self._unsupported(pc, f"helper {name!r}", f"helper {name}")
+        return number
 
     def _unsupported(self, pc: int, what: str, feature: str) -> UnsupportedError:
         return UnsupportedError(f"{what}: not in native code", feature, program=self.program.name, pc=pc)

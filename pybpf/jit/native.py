@@ -11,6 +11,7 @@ from pybpf.errors import ArgumentError, Trap, UnsupportedError
 from pybpf.jit.callback import Host
 from pybpf.jit.driver import RUN, RUN_BATCH
 from pybpf.jit.engine import Code
+from pybpf.jit.map_operations import NativeOperations
 from pybpf.jit.state import RunState, TrapCode, unpack_site
 from pybpf.maps import BpfMap, layout_of
 from pybpf.memory import MAX_PACKET
@@ -57,6 +58,9 @@ class NativeInstance:
         self._check(maps)
         self.native: Final = native
         self.maps: Final = tuple(maps)
+        for map in self.maps:
+            # Whoever else works on a map, Python included, now keeps to the locks of native code.
+            map.use(NativeOperations(map))
         self._host: Final = Host(self._type, self.maps, clock)
         self._run = _RUN(native.code.address(RUN))
         self._run_batch = _RUN_BATCH(native.code.address(RUN_BATCH))

@@ -45,7 +45,11 @@ def outcomes(row: Op, immediates: tuple[int, ...], level: Level) -> np.ndarray:
         body.append(Instruction(LOAD, 2, 1, 0))
         operands = {"src": 3 if row.operand is Operand.REG else 0, "imm": imm if row.imm is None else row.imm}
         if row.kind is Kind.BRANCH:
-            body += [Instruction(MOVE, 4, imm=1), Instruction(row, 2, offset=1, **operands), Instruction(MOVE, 4, imm=0)]
+            body += [
+                Instruction(MOVE, 4, imm=1),
+                Instruction(row, 2, offset=1, **operands),
+                Instruction(MOVE, 4, imm=0),
+            ]
         else:
             body += [Instruction(row, 2, offset=row.offset or 0, **operands)]
         body.append(Instruction(STORE, 1, 4 if row.kind is Kind.BRANCH else 2, 16 + 8 * i))

@@ -105,6 +105,8 @@ def observed(
     return VerifiedProgram(program, chosen, observer.facts())
 
 
-def everywhere(program: Program, type: ProgramType, accesses: dict[int, tuple[Access, ...]], **facts: object) -> VerifiedProgram:
+def everywhere(
+    program: Program, type: ProgramType, accesses: dict[int, tuple[Access, ...]], **facts: object
+) -> VerifiedProgram:
     """A program every instruction of which is said to be reached, with accesses made up by the test."""
     return VerifiedProgram(program, type, Facts(accesses=accesses, reached=frozenset(program.code), **facts))  # type: ignore[arg-type]
