@@ -198,7 +198,7 @@ def _end_rows() -> Iterator[Op]:
         ("bswap", ALU64 | K | 0xD0, "bswap", 4),
     ):
         for width in (16, 32, 64):
-            text = f"{mnemonic} %r{{dst}},{width}" if name != "bswap" else f"bswap{width} %r{{dst}}"
+            text = f"{mnemonic} %r{{dst}},{width}"
             group = "base64" if width == 64 else "base32"
             yield Op(
                 opcode, Kind.END, name, f"r{{dst}} = {name}{width} r{{dst}}", text, width,
@@ -289,7 +289,7 @@ def _atomic_rows() -> Iterator[Op]:
 
 def _jump_rows() -> Iterator[Op]:
     yield Op(JMP, Kind.JUMP, "ja", "goto {target}", "ja {target}", group="base32", offset=ANY)
-    yield Op(JMP32, Kind.JUMP, "gotol", "gotol {target}", "gotol {target}", group="base32", isa=4, imm=ANY)
+    yield Op(JMP32, Kind.JUMP, "gotol", "gotol {target}", "jal {target}", group="base32", isa=4, imm=ANY)
     for width, cls, reg, suffix in ((64, JMP, "r", ""), (32, JMP32, "w", "32")):
         for name, (code, sign, isa) in _BRANCH.items():
             for source, operand in ((K, Operand.IMM), (X, Operand.REG)):
@@ -302,27 +302,12 @@ def _jump_rows() -> Iterator[Op]:
                 )  # fmt: skip
     yield Op(JMP | 0x80, Kind.CALL, "helper", "call {imm}", "call {imm}", group="base32", src=0, imm=ANY)
     yield Op(
-        JMP | 0x80, Kind.CALL_LOCAL, "local", "call {target}", "call {target}", group="base32", src=1, imm=ANY
-    )
+        JMP | 0x80, Kind.CALL_LOCAL, "local", "call {target}", "call local {target}", group="base32", src=1, imm=ANY
+    )  # fmt: skip
     yield Op(
-        JMP | 0x80,
-        Kind.CALL,
-        "kfunc",
-        "call kfunc({imm})",
-        "call kfunc({imm})",
-        group="base32",
-        src=2,
-        imm=ANY,
-    )
-    yield Op(
-        JMP | X | 0x80,
-        Kind.CALL_REGISTER,
-        "register",
-        "callx r{dst}",
-        "callx %r{dst}",
-        group="callx",
-        dst=ANY,
-    )
+        JMP | 0x80, Kind.CALL, "kfunc", "call kfunc({imm})", "call kfunc({imm})", group="base32", src=2, imm=ANY
+    )  # fmt: skip
+    yield Op(JMP | X | 0x80, Kind.CALL_REGISTER, "register", "callx r{dst}", "call %r{dst}", group="callx", dst=ANY)
     yield Op(JMP | 0x90, Kind.EXIT, "exit", "exit", "exit", group="base32")
 
 

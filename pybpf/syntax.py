@@ -70,37 +70,44 @@ class Token(NamedTuple):
 
 def lines(text: str) -> Iterator[list[Token]]:
     """The tokens of each line that holds any. Raises `AssemblyError` for what is no token."""
-    sources, line, start, position = text.split("\n"), 1, 0, 0
     found: list[Token] = []
-    while position < len(text):
-        match = _TOKEN.match(text, position)
-        if match is None:
-            raise Token("", "", line, position - start + 1, sources[line - 1]).error(
-                _unreadable(text[position:])
-            )
-        kind, piece = str(match.lastgroup), match.group()
-        if kind == "semicolon" and found:
-            _refuse_second_instruction(piece, found[0]._replace(column=position - start + 1))
-        if kind not in ("skip", "newline", "semicolon"):
-            found.append(Token(kind, piece, line, position - start + 1, sources[line - 1]))
-        position = match.end()
-        if "\n" in piece:
-            line, start = line + piece.count("\n"), text.rindex("\n", 0, position) + 1
-            if found:
-                yield found
-            found = []
+    for token in _tokens(text):
+        match token.kind:
+            case "newline":
+                if found:
+                    yield found
+                found = []
+            case "semicolon":
+                # LLVM takes it between two instructions: never drop the second one silently.
+                if found and (_is_code(token.text[1:], "pseudo-c") or _is_code(token.text[1:], "mnemonic")):
+                    raise token.error("';' starts a comment: write each instruction on a line of its own")
+            case "skip":
+                pass
+            case _:
+                found.append(token)
     if found:
         yield found
 
 
-def _refuse_second_instruction(comment: str, place: Token) -> None:
-    """LLVM takes ``;`` between two instructions, here it starts a comment: never drop an instruction silently."""
+def _tokens(text: str) -> Iterator[Token]:
+    sources, line, start, position = text.split("\n"), 1, 0, 0
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        kind, piece = (str(match.lastgroup), match.group()) if match else ("", "")
+        token = Token(kind, piece, line, position - start + 1, sources[line - 1])
+        if match is None:
+            raise token.error(_unreadable(text[position:]))
+        yield token
+        position = match.end()
+        if "\n" in piece:
+            line, start = line + piece.count("\n"), text.rindex("\n", 0, position) + 1
+
+
+def _is_code(text: str, syntax: Syntax) -> bool:
     try:
-        instructions = [read(line) for line in lines(comment[1:])]
+        return any(read(line, syntax) for line in lines(text))
     except AssemblyError:
-        return
-    if instructions:
-        raise place.error("';' starts a comment: write each instruction on a line of its own")
+        return False
 
 
 def _unreadable(rest: str) -> str:
@@ -136,23 +143,41 @@ class _Form(NamedTuple):
 
 
 def _spellings(op: Op, syntax: Syntax) -> Iterable[str]:
-    """The row's text, and variants that assemblers take for it.
+    """The row's text, and variants that assemblers take for it; a displacement of zero may be left out."""
+    texts = [op.syntax, *_pseudo_c(op)] if syntax == "pseudo-c" else [op.mnemonic, *_ubpf(op)]
+    return dict.fromkeys([*texts, *(re.sub(r" ?\{off\}| \+ \{imm\}", "", text) for text in texts)])
 
-    A displacement of zero may be left out. Where a load or store moves fewer than 8 bytes, the register that holds them may be
-    called by its 64-bit or its 32-bit name: clang prints one or the other by ISA level.
-    """
-    if syntax == "mnemonic":
-        return (op.mnemonic,)
-    texts = [op.syntax]
+
+def _pseudo_c(op: Op) -> Iterator[str]:
+    """Where a load or store moves fewer than 8 bytes, clang calls their register w or r by ISA level."""
     value = "dst" if op.kind is Kind.LOAD or op.code == "load_acquire" else "src"
     if op.kind in (Kind.LOAD, Kind.STORE, Kind.ATOMIC) and op.code != "memsx" and op.size < 8:
         other = {"r": "w", "w": "r"}
-        texts.append(re.sub(rf"([rw])(\{{{value}\}})", lambda m: other[m[1]] + m[2], op.syntax))
-    for text in list(texts):
-        for displacement in (" {off}", " + {imm}"):
-            if displacement in text:
-                texts.append(text.replace(displacement, ""))
-    return dict.fromkeys(texts)
+        yield re.sub(rf"([rw])(\{{{value}\}})", lambda m: other[m[1]] + m[2], op.syntax)
+
+
+def _ubpf(op: Op) -> Iterator[str]:
+    """The names of uBPF and of bpf_conformance, where they are not those of binutils."""
+    suffix = "32" if op.width == 32 else ""
+    match op.kind, op.code:
+        case Kind.ATOMIC, "load_acquire" | "store_release":
+            return
+        case Kind.ATOMIC, code:
+            yield f"lock {code.replace('_', ' ')}{suffix} [%r{{dst}}{{off}}],%r{{src}}"
+        case Kind.END, code:
+            yield f"{code.replace('bswap', 'swap')}{op.width} %r{{dst}}"
+        case Kind.ALU, "movs8" | "movs16" | "movs32" as code:
+            yield f"movsx{code.removeprefix('movs')}{op.width} %r{{dst}},%r{{src}}"
+        case Kind.JUMP, "gotol":
+            yield "ja32 {target}"
+        case Kind.CALL, "helper":
+            yield "call helper {imm}"
+        case Kind.CALL, "kfunc":
+            yield "call runtime {imm}"
+        case Kind.CALL_LOCAL, _:
+            yield "call {target}"
+        case Kind.CALL_REGISTER, _:
+            yield "callx %r{dst}"
 
 
 @cache
@@ -280,7 +305,7 @@ def quoted(name: str) -> str:
     ('flows', '"r1"', '"call"')
     """
     match = _TOKEN.fullmatch(name)
-    plain = match is not None and match.lastgroup == "word" and name not in words()
+    plain = match is not None and match.lastgroup == "word" and name not in words() | words("mnemonic")
     return name if plain else '"' + name.encode("unicode_escape").decode("ascii").replace('"', '\\"') + '"'
 
 

@@ -201,7 +201,7 @@ def test_assembler_examples(path: Path):
         ("r1 = +5 # c", "r1 = 5"),
         ("r1 = -0x5 // r2 = 3", "r1 = -5"),
         ("r1 = 0b101 ; the answer", "r1 = 5"),
-        ("/* a\n b */ r1 = 5 /**/", "r1 = 5"),
+        ("/* a\n b */ r1 = /*\n*/ 5 /**/", "r1 = 5"),
         ("r1 = 5;", "r1 = 5"),
         ("here: r1 = 5", "r1 = 5"),
         ("<here>: r1 = 5", "r1 = 5"),
@@ -230,6 +230,59 @@ def test_assembler_examples(path: Path):
 def test_spellings_of_one_instruction(text: str, same: str):
     assert one(text) == one(same)
     assert decode(encode([one(text)])) == {0: one(text)}
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("mov32 %r0, 1", "w0 = 1"),
+        ("mov r0,r1", "r0 = r1"),
+        ("ldxdw %r0,[%r1+0x10]", "r0 = *(u64 *)(r1 + 16)"),
+        ("stxw [%r10], %r2", "*(u32 *)(r10 + 0) = r2"),
+        ("ldindw %r1,5", "r0 = *(u32 *)skb[r1 + 5]"),
+        ("movs %r0,%r1,16", "r0 = (s16)r1"),
+        ("movsx1632 %r0, %r1", "w0 = (s16)w1"),
+        ("endbe %r1,16", "r1 = be16 r1"),
+        ("be16 %r1", "r1 = be16 r1"),
+        ("bswap %r1,64", "r1 = bswap64 r1"),
+        ("swap64 %r1", "r1 = bswap64 r1"),
+        ("aadd32 [%r10-4],%r1", "lock *(u32 *)(r10 - 4) += w1"),
+        ("lock add32 [%r10-4], %r1", "lock *(u32 *)(r10 - 4) += w1"),
+        ("lock fetch add [%r10-8], %r1", "r1 = atomic_fetch_add((u64 *)(r10 - 8), r1)"),
+        ("lock cmpxchg [%r10-8], %r1", "r0 = cmpxchg_64(r10 - 8, r0, r1)"),
+        ("jal -70000", "gotol -70000"),
+        ("ja32 +7", "gotol +7"),
+        ("jne32 %r0, 0xffffffff, +2", "if w0 != -1 goto +2"),
+        ("call helper 5", "call 5"),
+        ("call local +5", "call +5"),
+        ("call runtime 5", "call kfunc(5)"),
+        ("callx %r1", "callx r1"),
+        ("call %r1", "callx r1"),
+        ("lddw %r1, -1", "r1 = -1 ll"),
+    ],
+)
+def test_mnemonics_of_binutils_and_ubpf(text: str, same: str):
+    assert one(text, syntax="mnemonic") == one(same)
+
+
+def test_mnemonics_have_labels_and_names_too():
+    text = """
+        .type xdp
+        .map flows hash key=4 value=8 entries=16
+        main:   lddw %r1,flows
+                call map_lookup_elem
+                jeq %r0,0,done
+                call local next
+        done:   exit
+        next:   exit
+    """
+    program = assemble(text, syntax="mnemonic")
+    assert (
+        program
+        == assemble(disassemble(program))
+        == assemble(disassemble(program, syntax="mnemonic"), syntax="mnemonic")
+    )
+    assert [program.code[pc].target(pc) for pc in (3, 4)] == [5, 6]
 
 
 def test_labels_stand_for_distances():
