@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Final
 
 from pybpf.btf import Btf, Ext, Line
@@ -272,9 +273,10 @@ def _add_debug_info(functions: list[Function], ext: Ext, btf: Btf) -> None:
 
 
 def _changes(lines: list[Line]) -> Iterator[tuple[int, SourceLine]]:
-    """The offsets where the source line changes."""
+    """The offsets where the source line changes. Line 0 means that no line made the code: the one before goes on."""
     last = None
-    for line in sorted(lines):
-        if line[1:] != last:
-            last = line[1:]
-            yield line[0], SourceLine(*line[1:])
+    for offset, file, line, column, text in sorted(lines, key=itemgetter(0)):
+        source = SourceLine(file, line, column, text)
+        if source != last and line:
+            last = source
+            yield offset, source

@@ -8,7 +8,7 @@ from typing import Final
 from pybpf import program_types
 
 # Type -> section names. A name stands for itself and, before a slash, for everything behind it ("kprobe/do_exit").
-_NAMES: Final = {
+NAMES: Final = {
     "socket_filter": "socket",
     "sk_reuseport": "sk_reuseport sk_reuseport/migrate",
     "kprobe": "kprobe kretprobe uprobe uretprobe uprobe.s uretprobe.s kprobe.multi kretprobe.multi kprobe.session "
@@ -46,7 +46,7 @@ _NAMES: Final = {
     "netfilter": "netfilter",
 }
 
-_TYPE: Final = {name: type for type, names in _NAMES.items() for name in names.split()}
+_TYPE: Final = {name: type for type, names in NAMES.items() for name in names.split()}
 
 # Before version 1.0 libbpf and the loader of the kernel's samples took these as prefixes: "xdp1", "socket2", "tc_mark".
 _LOOSE: Final = re.compile(
