@@ -190,13 +190,13 @@ class Arithmetic:
             scalar = n.scalar if p.variable is None else self.numbers.alu(code, 64, p.variable, n.scalar)
             if p.variable is None and code == "sub":
                 scalar = self.numbers.alu("neg", 64, n.scalar, n.scalar)
-            return self.values.pointer(p.target, p.number, p.offset, scalar, (("at", atom),))
+            return self.values.pointer(p.target, p.number, p.offset, scalar, (atom,))
         atoms, delta = form
         base = self.numbers.alu("sub", 64, n.scalar, self.numbers.constant(delta & ((1 << 64) - 1)))
         total = add_forms((p.atoms, 0), (atoms, 0))
         scalar = base if p.variable is None else self.numbers.alu("add", 64, p.variable, base)
         if total is None:
-            return self.values.pointer(p.target, p.number, p.offset + delta, scalar, (("at", atom),))
+            return self.values.pointer(p.target, p.number, p.offset + delta, scalar, (atom,))
         return self.values.pointer(p.target, p.number, p.offset + delta, scalar, total[0])
 
     def _check_range(self, p: Pointer, n: Number) -> None:
