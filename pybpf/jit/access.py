@@ -17,6 +17,7 @@ from pybpf.maps.layout import Layout
 from pybpf.memory import CONTEXT, PACKET, STACK, STACK_SIZE, STACK_TOP, TAG_SHIFT, map_address
 from pybpf.program import MapSpec
 from pybpf.program_types import Context, Field
+from pybpf.semantics import U64
 from pybpf.verifier.facts import Access, RegionKind
 
 
@@ -109,13 +110,13 @@ class Regions:
         """A pointer to `size` bytes of a place, behind a guard that they lie in it."""
         b = self.b
         offset = b.add(address, -place.start)
-        if isinstance(place.size, int) and isinstance(size, int):
-            b.guard(b.compare("ule", offset, place.size - size), TrapCode.ACCESS, pc, address)
-        elif isinstance(offset, int) and isinstance(size, int):
-            b.guard(b.compare("uge", place.size, offset + size), TrapCode.ACCESS, pc, address)
+        if isinstance(offset, int) and isinstance(size, int):
+            end = offset + size
+            inside = end <= U64 and b.compare("uge", place.size, end)
+            b.guard(inside, TrapCode.ACCESS, pc, address)
         else:
             b.guard(b.compare("ule", size, place.size), TrapCode.ACCESS, pc, address)
-            room = b.value(f"sub nuw i64 {text(place.size)}, {text(size)}")
+            room = b.subtract(place.size, size)
             b.guard(b.compare("ule", offset, room), TrapCode.ACCESS, pc, address)
         return b.pointer(place.base, offset)
 

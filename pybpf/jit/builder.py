@@ -108,6 +108,12 @@ class Builder:
             return value + constant & U64
         return value if constant == 0 else self.value(f"add i64 {value}, {constant}")
 
+    def subtract(self, left: Value, right: Value) -> Value:
+        """The difference of two numbers of which the first is not less."""
+        if isinstance(left, int) and isinstance(right, int):
+            return left - right & U64
+        return self.value(f"sub nuw i64 {text(left)}, {text(right)}")
+
     def mask(self, value: Value, mask: int) -> Value:
         """The bits of a value that a constant has too."""
         return value & mask if isinstance(value, int) else self.value(f"and i64 {value}, {mask}")

@@ -13,13 +13,12 @@ import ctypes
 from collections.abc import Sequence
 from typing import Final
 
-from pybpf import helpers
 from pybpf.errors import Trap
 from pybpf.jit.state import RunState, unpack_site
 from pybpf.maps import BpfMap
-from pybpf.memory import FIRST_MAP, PACKET, STACK, STACK_TOP, TAG_SHIFT, map_address, map_index
+from pybpf.memory import FIRST_MAP, PACKET, STACK, STACK_TOP, TAG_SHIFT
 from pybpf.program_types import Clock, ProgramType
-from pybpf.regions import NOWHERE, Fault, fault
+from pybpf.regions import Bytes, Fault, MapValues, Memory, Packet, Region, fault
 from pybpf.semantics import U64
 
 _CLOCK: Final = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * 2)
@@ -34,6 +33,7 @@ class Host:
         self.maps = maps
         self.now: Clock = clock or type_.now
         self.states: dict[int, RunState] = {}
+        self._map_regions = {FIRST_MAP + number: MapValues(number, map) for number, map in enumerate(maps)}
         self._clock_entry = _CLOCK(self._run_clock) if clock is not None else None
         self._helper_entry = _HELPER(self._run_helper)
 
@@ -66,66 +66,48 @@ class Host:
         try:
             body = self.type.helpers[number].body
             assert body is not None, "refused when the program was compiled"
-            return body(_Machine(self, stack, start, packet, length), *arguments) & U64
+            return body(self._memory(stack, start, packet, length), *arguments) & U64
         except Fault as refused:
             self.states[state].stop(site, Trap(refused.message, unpack_site(site)[1], refused.address))
         except BaseException as failure:
             self.states[state].stop(site, failure)
         return 0
 
+    def _memory(self, stack: int, start: int, packet: int, length: int) -> Memory:
+        """What the body of a helper sees of a run."""
+        regions: dict[int, Region] = {
+            STACK >> TAG_SHIFT: _Stack(_view(stack, STACK_TOP - start), start),
+            PACKET >> TAG_SHIFT: Packet(_view(packet, length), self.type.packet_writable),
+            **self._map_regions,
+        }
+        return Memory(regions, self.maps, self.now)
 
-class _Machine:
-    """`helpers.Machine` over the memory of a native run."""
 
-    def __init__(self, host: Host, stack: int, start: int, packet: int, length: int) -> None:
-        self.host = host
-        self.stack = stack
+class _Stack(Region):
+    """The stack of a native run: the frames of all functions, one below the other."""
+
+    def __init__(self, buffer: memoryview, start: int) -> None:
+        self.buffer = buffer
         self.start = start
-        self.packet = packet
-        self.length = length
 
-    def read(self, address: int, size: int) -> bytes:
-        """See `helpers.Machine`. No byte at all may be read from anywhere."""
-        return ctypes.string_at(self._at(address, size, False), size) if size else b""
+    def find(self, address: int, size: int, write: bool) -> tuple[Bytes, int]:
+        """See `Region.find`."""
+        offset = address - self.start
+        if offset < 0 or offset + size > len(self.buffer):
+            where = f"r10{address - STACK_TOP:+d} of the entry's frame"
+            raise fault(where, address, size, write, "outside the stack")
+        return self.buffer, offset
 
-    def write(self, address: int, data: bytes) -> None:
-        """See `helpers.Machine`."""
-        if data:
-            ctypes.memmove(self._at(address, len(data), True), data, len(data))
 
-    def map_at(self, address: int) -> tuple[helpers.Map, int]:
-        """See `helpers.Machine`."""
-        number = map_index(address)
-        if number is None or number >= len(self.host.maps) or address != map_address(number):
-            raise Fault(f"helper argument {address:#x} is not a map", address)
-        return self.host.maps[number].operations, address
+_VIEW: Final = ctypes.pythonapi.PyMemoryView_FromMemory
+_VIEW.argtypes = [ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int]
+_VIEW.restype = ctypes.py_object
 
-    def now(self) -> int:
-        """See `helpers.Machine`."""
-        return self.host.now()
 
-    def _at(self, address: int, size: int, write: bool) -> int:
-        """Where in this process `size` bytes of the machine's memory are. Raises `Fault`."""
-        tag = address >> TAG_SHIFT
-        if tag == STACK >> TAG_SHIFT:
-            return self._within("stack", address, size, write, self.start, STACK_TOP - self.start, self.stack)
-        if tag == PACKET >> TAG_SHIFT:
-            if write and not self.host.type.packet_writable:
-                raise fault("packet", address, size, write, "the packet is read-only for this program type")
-            return self._within("packet", address, size, write, PACKET, self.length, self.packet)
-        if FIRST_MAP <= tag < FIRST_MAP + len(self.host.maps):
-            map = self.host.maps[tag - FIRST_MAP]
-            offset = address - map_address(tag - FIRST_MAP)
-            if not map.contains(offset, size) or (write and map.spec.read_only):
-                reason = "the map is read-only" if write and map.spec.read_only else "not within one value"
-                raise fault(f"map {map.name!r}{offset:+d}", address, size, write, reason)
-            return map.address + offset
-        NOWHERE.find(address, size, write)
-        raise AssertionError("nothing is nowhere")
+def _view(address: int, size: int) -> memoryview:
+    """Bytes of the process, good for as long as whoever owns them keeps them."""
+    return _VIEW(address, size, _WRITE) if size else memoryview(b"")
 
-    @staticmethod
-    def _within(name: str, address: int, size: int, write: bool, start: int, length: int, host: int) -> int:
-        offset = address - start
-        if offset < 0 or offset + size > length:
-            raise fault(f"{name}{offset:+d}", address, size, write, f"outside the {name} of {length} bytes")
-        return host + offset
+
+_WRITE: Final = 0x200
+"""PyBUF_WRITE (CPython's Include/cpython/object.h)."""

@@ -7,9 +7,9 @@ import struct
 import numpy as np
 import pytest
 
-from pybpf import Instruction, Program, semantics
+from pybpf import Instruction, Program, jit, semantics
 from pybpf.isa import OPS, Kind, Op, Operand, op
-from pybpf.jit import Level, compile
+from pybpf.jit import Level
 from pybpf.program_types import MEMORY
 from pybpf.semantics import U64
 from pybpf.verifier.facts import Access, RegionKind
@@ -55,7 +55,7 @@ def outcomes(row: Op, immediates: tuple[int, ...], level: Level) -> np.ndarray:
         body.append(Instruction(STORE, 1, 4 if row.kind is Kind.BRANCH else 2, 16 + 8 * i))
     program = Program("row", dict(enumerate([*body, Instruction(MOVE, 0), EXIT])))
     packet = (Access(RegionKind.PACKET, 0, 1 << 20, 8),)
-    instance = compile(everywhere(program, MEMORY, dict.fromkeys(program.code, packet)), level).bind()
+    instance = jit.compile(everywhere(program, MEMORY, dict.fromkeys(program.code, packet)), level).bind()
     results = []
     for a in NUMBERS:
         for b in NUMBERS:

@@ -1,6 +1,5 @@
 """The machine code of map operations against the same operations in Python, on the same block."""
 
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
