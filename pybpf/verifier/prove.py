@@ -144,9 +144,11 @@ class Prover:
         return Access(RegionKind.CONTEXT, p.offset + offset, p.offset + offset, size)
 
     def context_field(self, p: Pointer, offset: int, size: int) -> Field | None:
-        """The field that an access to the context lies in."""
+        """The field that an access to the context lies in; none where a join left the offset unknown."""
         context = self.type.context
-        return context.field_at(p.offset + offset, size) if context is not None else None
+        if context is None or p.variable is not None:
+            return None
+        return context.field_at(p.offset + offset, size)
 
     def _aligned(self, p: Pointer, offset: int, size: int, mode: str) -> None:
         """Natural alignment where the policy asks for it, and always for atomics and, as in Linux, for the stack."""
