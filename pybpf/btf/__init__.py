@@ -1,6 +1,7 @@
 """BTF: the types, and where the source lines are, that a compiler writes into an object.
 
-`Btf` holds the types of a ``.BTF`` section, `Ext` the records of ``.BTF.ext``, `format_type` prints a type as C.
+`Btf` holds the types of a ``.BTF`` section, `Ext` the records of ``.BTF.ext``, `format_type` prints a type as C; `pybpf.btf.values`
+reads bytes by their type.
 Format: Linux, Documentation/bpf/btf.rst.
 """
 

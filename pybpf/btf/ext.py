@@ -13,7 +13,7 @@ from pybpf.btf.types import MAGIC, Btf, ByteOrder
 from pybpf.errors import ElfError
 
 _HEADER: Final = "HBBI"
-_PARTS: Final = ("function info", "line info", "CO-RE relocations")
+_PARTS: Final = ("function info", "line info", "CO-RE info")
 
 
 Line = tuple[int, str, int, int, str]

@@ -12,19 +12,19 @@ _KEYWORD: Final = {Kind.STRUCT: "struct", Kind.UNION: "union", Kind.ENUM: "enum"
 _QUALIFIER: Final = {Kind.CONST: "const", Kind.VOLATILE: "volatile", Kind.RESTRICT: "restrict"}
 _INDENT: Final = "    "
 _MAX_TYPES: Final = 20_000
-_MAX_DEPTH: Final = 100
+_MAX_DEPTH: Final = 64
 
 
 def format_type(btf: Btf, id: int, name: str = "", *, body: bool = True) -> str:
     """A type as a C declaration of `name`, such as ``const char *name[8]``.
 
-    `body` writes out the members of a struct, union or enumeration, and what a typedef stands for; those without a name
-    are written out wherever they are. Raises `ElfError` for ids that do not exist and for types that contain themselves.
+    `body` writes out the members of a struct, union or enumeration, and what a typedef stands for; a struct without a name
+    is written out wherever it is. Raises `ElfError` for ids that do not exist and for types that contain themselves.
     """
     printer = _Printer(btf)
     type_ = btf[id]
     if type_.kind is Kind.TYPEDEF and not name and body:
-        return "typedef " + printer.declare(type_.type, type_.name, body=True)
+        return "typedef " + printer.declare(type_.type, type_.name)
     return printer.declare(id, name, body=body)
 
 
@@ -38,6 +38,9 @@ class _Printer:
 
     def declare(self, id: int, declarator: str, *, body: bool = False) -> str:
         """C's declarators read inside out: follow the type from the name outwards until a base type is reached."""
+        self.left -= 1
+        if self.left < 0 or self.depth > _MAX_DEPTH:
+            raise ElfError(f"type id {id} is nested too deeply", ".BTF")
         qualifiers: list[str] = []
         for _ in range(_MAX_DEPTH):
             type_ = self.btf[id]
@@ -63,9 +66,6 @@ class _Printer:
 
     def _base(self, type_: Type, body: bool) -> str:
         """What stands before the declarator."""
-        self.left -= 1
-        if self.left < 0 or self.depth > _MAX_DEPTH:
-            raise ElfError(f"type id {type_.id} is nested too deeply", ".BTF")
         if type_.kind is Kind.FWD:
             return f"{'union' if type_.flag else 'struct'} {type_.name}"
         if type_.kind not in _KEYWORD:

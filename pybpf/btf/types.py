@@ -82,7 +82,8 @@ class Type:
 
     `size` is in bytes where the kind has one, and the number of elements of an array. `encoding` of an int has bits 1
     (signed), 2 (char) and 4 (bool); `bits` is its width. `linkage` of a function or variable is 0 static, 1 global,
-    2 extern. `flag` says that a forward declaration is a union's, or that an enumeration is signed.
+    2 extern. `component` is the member or parameter that a declaration's tag belongs to, -1 for the declaration itself.
+    `flag` says that a forward declaration is a union's, or that an enumeration is signed.
     """
 
     id: int
@@ -94,6 +95,7 @@ class Type:
     encoding: int = 0
     bits: int = 0
     linkage: int = 0
+    component: int = -1
     flag: bool = False
 
 
@@ -221,6 +223,8 @@ class Btf:
                 return Type(id, kind, name, once[0], once[2])
             case Kind.VAR:
                 return Type(id, kind, name, word, linkage=once[0])
+            case Kind.DECL_TAG:
+                return Type(id, kind, name, word, component=once[0])
             case Kind.FUNC:
                 return Type(id, kind, name, word, linkage=info & 0xFFFF)
         if kind in _SIZED:

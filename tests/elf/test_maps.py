@@ -6,7 +6,7 @@ import pytest
 
 from pybpf import MapSpec, Object, Reference, RefKind, load
 from pybpf.btf import Kind
-from tests.elf.btf_builder import BtfBuilder
+from tests.btf.builder import BtfBuilder
 from tests.elf.builder import (
     ALLOC,
     DATA,
