@@ -39,24 +39,19 @@ def operations(number: int, spec: MapSpec) -> str:
             return array_ir.operations(number, layout, spec.read_only)
         case HashLayout() as layout:
             return table_ir.operations(number, layout)
-    raise AssertionError(spec.type)
 
 
-def module(spec: MapSpec) -> str:
-    """A module that exports all operations of a map, as ``map_lookup`` and so on."""
+def module(spec: MapSpec, operation: str) -> str:
+    """A module that exports one operation of a map under its plain name (``lookup``, ...)."""
     match layout_of(spec):
         case ArrayLayout() as layout:
             text = array_ir.operations(0, layout, spec.read_only) + array_ir.copies(0, layout)
         case HashLayout() as layout:
             text = table_ir.operations(0, layout) + table_ir.copies(0, layout)
-    return text + "\n".join(_exported(name, types) for name, types in PARAMETERS.items())
-
-
-def _exported(name: str, types: tuple[str, ...]) -> str:
-    parameters = ", ".join(f"{kind} %{i}" for i, kind in enumerate(types))
-    return f"""
-define i64 @map_{name}({parameters}) nounwind {{
-  %result = call i64 @map_{name}_0({parameters})
+    parameters = ", ".join(f"{kind} %{i}" for i, kind in enumerate(PARAMETERS[operation]))
+    return f"""{text}
+define i64 @{operation}({parameters}) nounwind {{
+  %result = call i64 @map_{operation}_0({parameters})
   ret i64 %result
 }}
 """

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from pybpf.errors import ArgumentError
@@ -19,7 +18,7 @@ _TYPES: Final = {"ptr": ctypes.c_void_p, "i64": ctypes.c_uint64}
 
 
 class NativeOperations:
-    """`pybpf.maps.Operations` in machine code, for one map. The code is made when it is first needed.
+    """`pybpf.maps.Operations` in machine code, for one map. Each operation's code is made when it is first called.
 
     Calls run without the GIL.
     """
@@ -34,35 +33,32 @@ class NativeOperations:
         self._entries = map.layout.places
         self._memory = map.memory  # keeps the block where it is
         self._block = map.address
+        self._functions: dict[str, Any] = {}
 
-    @cached_property
-    def _functions(self) -> dict[str, Callable[..., int]]:
-        code = _code(self._shape)
-        return {
-            name: ctypes.CFUNCTYPE(ctypes.c_int64, *(_TYPES[kind] for kind in kinds))(
-                code.address(f"map_{name}")
-            )
-            for name, kinds in map_ir.PARAMETERS.items()
-        }
+    def _call(self, operation: str, *arguments: Any) -> int:
+        function = self._functions.get(operation)
+        if function is None:
+            function = self._functions[operation] = _function(self._shape, operation)
+        return int(function(self._block, *arguments))
 
     def lookup(self, key: bytes) -> int | None:
         """See `pybpf.maps.Operations.lookup`."""
-        return self._functions["lookup"](self._block, self._sized(key, self.key_size)) or None
+        return self._call("lookup", self._sized(key, self.key_size)) or None
 
     def read(self, key: bytes) -> bytes | None:
         """See `pybpf.maps.Operations.read`."""
         value = ctypes.create_string_buffer(self.value_size)
-        found = self._functions["read"](self._block, self._sized(key, self.key_size), value)
+        found = self._call("read", self._sized(key, self.key_size), value)
         return value.raw if found else None
 
     def update(self, key: bytes, value: bytes, flags: int) -> int:
         """See `pybpf.maps.Operations.update`."""
         key, value = self._sized(key, self.key_size), self._sized(value, self.value_size)
-        return self._functions["update"](self._block, key, value, flags)
+        return self._call("update", key, value, flags)
 
     def delete(self, key: bytes) -> int:
         """See `pybpf.maps.Operations.delete`."""
-        return self._functions["delete"](self._block, self._sized(key, self.key_size))
+        return self._call("delete", self._sized(key, self.key_size))
 
     def snapshot(self) -> tuple[Bytes, Bytes]:
         """See `pybpf.maps.Operations.snapshot`."""
@@ -73,7 +69,7 @@ class NativeOperations:
             # Pages that nothing is copied to are never touched.
             keys = np.empty((limit, self.key_size), np.uint8)
             values = np.empty((limit, self.value_size), np.uint8)
-            count = self._functions["snapshot"](self._block, keys.ctypes.data, values.ctypes.data, limit)
+            count = self._call("snapshot", keys.ctypes.data, values.ctypes.data, limit)
             if count >= 0:
                 return keys[:count], values[:count]
             limit *= 2  # so many keys came and went meanwhile
@@ -86,7 +82,10 @@ class NativeOperations:
 
 
 @cache
-def _code(shape: MapSpec) -> Any:
-    """The code for all maps of a shape."""
-    exports = [f"map_{name}" for name in map_ir.PARAMETERS]
-    return engine.build(map_ir.module(shape), exports, engine.Level.QUICK)
+def _function(shape: MapSpec, operation: str) -> Any:
+    """An operation of all maps of a shape. The code stays for the life of the process."""
+    code = engine.build(map_ir.module(shape, operation), [operation], engine.Level.QUICK)
+    kinds = (_TYPES[kind] for kind in map_ir.PARAMETERS[operation])
+    function = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(code.address(operation))
+    function.code = code  # type: ignore[attr-defined]
+    return function

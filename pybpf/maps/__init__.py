@@ -11,7 +11,7 @@ from typing import Final
 from pybpf.errors import UnsupportedError
 from pybpf.maps.array import ArrayMap
 from pybpf.maps.hash import HashMap
-from pybpf.maps.layout import Layout
+from pybpf.maps.layout import ArrayLayout, HashLayout, Layout
 from pybpf.maps.map import BpfMap, MapStatistics
 from pybpf.maps.operations import BPF_ANY, BPF_EXIST, BPF_NOEXIST, Operations
 from pybpf.maps.typed import TypedMap
@@ -56,7 +56,7 @@ def create(spec: MapSpec, *, seed: int | None = None) -> BpfMap:
     return _type(spec)(spec, seed)
 
 
-def layout_of(spec: MapSpec) -> Layout:
+def layout_of(spec: MapSpec) -> ArrayLayout | HashLayout:
     """What lies where in a map that is yet to be made. Raises what `create` raises, except for want of memory."""
     map_type = _type(spec)
     map_type.check(spec)

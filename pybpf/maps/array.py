@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex
 from pybpf.errors import MapError
 from pybpf.maps.layout import ArrayLayout
 from pybpf.maps.map import MMAPABLE, NUMA_NODE, BpfMap
-from pybpf.maps.operations import BPF_EXIST, BPF_NOEXIST, Reference, rows
+from pybpf.maps.operations import BPF_ANY, BPF_EXIST, BPF_NOEXIST, Reference, rows
 from pybpf.program import MapSpec
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class ArrayReference(Reference):
     def _update(self, key: bytes, value: bytes, flags: int) -> int:
         if self._read_only:
             return -errno.EPERM
-        if flags > BPF_EXIST:
+        if not BPF_ANY <= flags <= BPF_EXIST:
             return -errno.EINVAL
         offset = self._lookup(key)
         if offset is None:

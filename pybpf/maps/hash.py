@@ -13,8 +13,8 @@ it passes, the deletion of that key takes it back, and a lookup goes on to the n
 The counts depend on the live keys alone. A million insertions and deletions leave the table as they found it,
 and a lookup costs what the present keys make it cost.
 
-The table has room for a third more keys than `max_entries`, so an insertion below that limit always finds a slot;
-the count of live keys enforces the limit exactly.
+The table has room for more keys than `max_entries` (16 for every 10), so an insertion below that limit always finds a slot; the
+count of live keys enforces the limit exactly.
 
 How native threads stay out of each other's way (in `pybpf.jit.table_ir`; here a lock guards every operation):
 
@@ -49,7 +49,7 @@ from pybpf.maps.layout import (
     HashLayout,
 )
 from pybpf.maps.map import NO_PREALLOC, NUMA_NODE, ZERO_SEED, BpfMap, MapStatistics
-from pybpf.maps.operations import BPF_EXIST, BPF_NOEXIST, Reference, rows
+from pybpf.maps.operations import BPF_ANY, BPF_EXIST, BPF_NOEXIST, Reference, rows
 from pybpf.program import MapSpec
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class HashReference(Reference):
         return bytes(self._memory[offset : offset + self.value_size])
 
     def _update(self, key: bytes, value: bytes, flags: int) -> int:
-        if flags > BPF_EXIST:
+        if not BPF_ANY <= flags <= BPF_EXIST:
             return -errno.EINVAL
         home, tag = self._place(key)
         slot = self._find(key, home, tag)

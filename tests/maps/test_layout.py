@@ -15,7 +15,7 @@ def test_nothing_in_a_hash_block_overlaps(key_size: int, value_size: int) -> Non
     for max_entries in (1, 12, 13, 1000):
         plan = maps.layout_of(hash_spec(key_size, value_size, max_entries))
         assert isinstance(plan, layout.HashLayout)
-        assert plan.places >= max_entries * 4 / 3
+        assert plan.places >= max_entries * 1.6
         last_group_ends = plan.group(plan.groups - 1) + layout.GROUP_SIZE
         assert plan.group(0) >= layout.HEADER_SIZE
         assert last_group_ends <= plan.key(0)

@@ -1,0 +1,250 @@
+"""Two operations on one hash table in the worst order, every time: the machine code of one is interrupted at a chosen
+instruction, and the other runs from start to end in between. Threads meet such moments too rarely to be a test of them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from pybpf import maps
+from pybpf.jit import engine, map_ir
+from pybpf.jit.map_operations import NativeOperations
+from pybpf.maps import HashMap, layout
+from tests.jit.ghosts import KEY_SIZE, ghosts
+from tests.maps.specs import array_spec, hash_spec
+
+SEED = 3
+SPEC = hash_spec(KEY_SIZE, KEY_SIZE, 10)
+
+
+@pytest.fixture
+def table() -> HashMap:
+    """A table of one group."""
+    result = maps.create(SPEC, seed=SEED)
+    assert isinstance(result, HashMap)
+    assert result.layout.groups == 1
+    return result
+
+
+class Interrupted:
+    """An operation of `table` in machine code that stops at a place, the first time that it comes by, and lets `meanwhile`
+    run there. The place is an instruction of one of its functions, named by how it begins.
+    """
+
+    def __init__(
+        self, table: HashMap, operation: str, place: tuple[str, str], meanwhile: Callable[[], object]
+    ) -> None:
+        self.times = 0
+        self._table = table
+        self._failure: BaseException | None = None
+
+        def interrupt() -> None:
+            self.times += 1
+            if self.times == 1:
+                try:
+                    meanwhile()
+                except BaseException as error:
+                    self._failure = error
+
+        self._interrupt = ctypes.CFUNCTYPE(None)(interrupt)
+        address = ctypes.cast(self._interrupt, ctypes.c_void_p).value
+        before, function, after = _function(map_ir.module(table.spec, operation), place[0])
+        assert function.count(place[1]) == 1, "the place to interrupt is not in the code, or not alone"
+        text = function.replace(place[1], f"call void inttoptr (i64 {address} to ptr)()\n  {place[1]}")
+        self._code = engine.build(before + text + after, [operation], engine.Level.FULL)
+        parameters = [
+            ctypes.c_void_p if kind == "ptr" else ctypes.c_uint64 for kind in map_ir.PARAMETERS[operation]
+        ]
+        self._function = ctypes.CFUNCTYPE(ctypes.c_int64, *parameters)(self._code.address(operation))
+
+    def __call__(self, *arguments: object) -> int:
+        result = int(self._function(self._table.address, *arguments))
+        assert self.times, "was never interrupted"
+        if self._failure is not None:
+            raise self._failure
+        return result
+
+
+def _function(text: str, name: str) -> tuple[str, str, str]:
+    """What stands before a function, the function, and what stands after it."""
+    found = re.search(rf"^define internal \S+ @{name}_0\(.*?^}}$", text, re.MULTILINE | re.DOTALL)
+    assert found is not None, f"no function {name}"
+    return text[: found.start()], found[0], text[found.end() :]
+
+
+SECOND_HALF = ("map_same", "%d8.s.at = getelementptr")
+"""In a lookup: the first eight bytes of a stored key have been compared."""
+CLAIM = ("map_put", "%pair = cmpxchg")
+"""In an insertion: a free slot has been seen."""
+KEY_WRITTEN = ("map_put", "%value.at = getelementptr")
+"""In an insertion: the key is in its slot, the value is not."""
+COPIED_HALF = ("map_spell", "%c8.at = getelementptr")
+"""In a snapshot: the first eight bytes of a key have been copied."""
+
+
+def test_a_key_that_changes_under_a_lookup_is_not_believed(table: HashMap) -> None:
+    """A's slot is given to B between the two halves of the comparison: a key made of A's first and B's second half is not found."""
+    (a, b), (unreal, _) = ghosts(SEED)
+    python = table.operations
+
+    def exchange() -> None:
+        assert python.delete(a) == 0
+        assert python.update(b, b, 0) == 0
+        assert python.lookup(b) == offset
+
+    table[a] = a
+    offset = python.lookup(a)
+    lookup = Interrupted(table, "lookup", SECOND_HALF, exchange)
+    assert lookup(unreal) == 0
+    assert lookup.times == 2, "looked again"
+
+
+def test_a_key_that_was_there_is_found_although_its_group_changes(table: HashMap) -> None:
+    """Insertions beside a key make a lookup look again, not miss."""
+    a, b = ghosts(SEED)[0]
+    table[a] = a
+    lookup = Interrupted(table, "lookup", SECOND_HALF, lambda: table.operations.update(b, b, 0))
+    assert lookup(a) == table.operations.lookup(a)
+    assert lookup.times == 2
+
+
+def test_a_slot_that_is_deleted_under_a_lookup_was_found_before(table: HashMap) -> None:
+    """A lookup during a deletion answers as if it had come first: with an offset in the map."""
+    a, _ = ghosts(SEED)[0]
+    table[a] = a
+    offset = table.operations.lookup(a)
+    lookup = Interrupted(table, "lookup", SECOND_HALF, lambda: table.operations.delete(a))
+    assert lookup(a) == offset
+    assert lookup(a) == 0
+
+
+def test_a_slot_that_somebody_else_claims_is_left_to_him(table: HashMap) -> None:
+    a, b = ghosts(SEED)[0]
+    update = Interrupted(table, "update", CLAIM, lambda: table.operations.update(b, b, 0))
+    assert update(a, a, 0) == 0
+    assert dict(table) == {a: a, b: b}
+    assert len(table) == 2
+
+
+def test_a_slot_that_is_being_filled_is_not_seen(table: HashMap) -> None:
+    """Between key and value, and before the tag: the key is absent, its slot is not free, and other keys are where they were."""
+    a, b = ghosts(SEED)[0]
+    table[b] = b
+
+    def look() -> None:
+        assert table.operations.lookup(a) is None
+        assert table[b] == b
+        assert list(table) == [b]
+        tags = bytes(table.memory[table.layout.group(0) :][: layout.GROUP_SLOTS])
+        assert tags.count(layout.BUSY) == 1
+
+    update = Interrupted(table, "update", KEY_WRITTEN, look)
+    assert update(a, a, 0) == 0
+    assert dict(table) == {a: a, b: b}
+
+
+def test_a_snapshot_reads_a_key_again_that_changed_under_it(table: HashMap) -> None:
+    """A's slot is given to B when half of the key has been copied: the copy is thrown away."""
+    a, b = ghosts(SEED)[0]
+    table[a] = a
+
+    def exchange() -> None:
+        del table[a]
+        table[b] = b
+
+    keys, values = (ctypes.create_string_buffer(16 * KEY_SIZE) for _ in range(2))
+    snapshot = Interrupted(table, "snapshot", COPIED_HALF, exchange)
+    assert snapshot(keys, values, 16) == 1
+    assert keys.raw[:KEY_SIZE] == values.raw[:KEY_SIZE] == b
+
+
+def test_a_snapshot_without_room_says_so(table: HashMap) -> None:
+    for number in range(10):
+        table[number.to_bytes(KEY_SIZE, "little")] = bytes(KEY_SIZE)
+    keys, values = (ctypes.create_string_buffer(16 * KEY_SIZE) for _ in range(2))
+    snapshot = Interrupted(table, "snapshot", COPIED_HALF, lambda: None)
+    assert snapshot(keys, values, 9) == -1
+    assert keys.raw[9 * KEY_SIZE :] == bytes(7 * KEY_SIZE), "nothing is written behind the room"
+    assert snapshot(keys, values, 10) == 10
+    assert len(NativeOperations(table).snapshot()[0]) == 10, "the lock was released"
+
+
+@pytest.mark.parametrize("operation", ["update", "delete", "read", "snapshot"])
+def test_operations_wait_for_the_lock_of_the_home_group(table: HashMap, operation: str) -> None:
+    """While the lock is held nothing happens; when it is released the operation is done."""
+    key = b"k" * KEY_SIZE
+    table[key] = key
+    before = bytes(table.memory)
+    native = NativeOperations(table)
+    arguments = {"update": (key, bytes(KEY_SIZE), 0), "snapshot": ()}.get(operation, (key,))
+    getattr(native, operation)(*arguments)  # compile
+    table.memory[:] = before
+    lock = table.layout.group(0) + layout.GROUP_LOCK
+    table.memory[lock] = 1
+    done = threading.Event()
+
+    def run() -> None:
+        getattr(native, operation)(*arguments)
+        done.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    waited = not done.wait(0.05)
+    held = bytes(table.memory)
+    table.memory[lock] = 0
+    thread.join()
+    assert waited
+    assert held[:lock] + held[lock + 1 :] == before[:lock] + before[lock + 1 :]
+    assert done.is_set()
+    assert table.memory[lock] == 0
+
+
+@pytest.mark.parametrize("operation", ["update", "read"])
+def test_greater_values_of_arrays_are_written_and_copied_under_a_lock(operation: str) -> None:
+    """A value of several chunks waits for the lock; one of a single chunk needs none, nor does a lookup."""
+    for value_size, locked in ((40, True), (3, True), (8, False)):
+        counters = maps.create(array_spec(value_size, 2))
+        native = NativeOperations(counters)
+        arguments = (bytes(4), b"x" * value_size, 0) if operation == "update" else (bytes(4),)
+        getattr(native, operation)(*arguments)  # compile
+        counters.memory[layout.LOCK] = 1
+        done = threading.Event()
+
+        def run(
+            native: NativeOperations = native,
+            arguments: tuple[object, ...] = arguments,
+            done: threading.Event = done,
+        ) -> None:
+            getattr(native, operation)(*arguments)
+            done.set()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        assert native.lookup(bytes(4)) == layout.HEADER_SIZE
+        assert done.wait(0.05 if locked else 10) != locked
+        counters.memory[layout.LOCK] = 0
+        thread.join()
+        assert counters.memory[layout.LOCK] == 0
+
+
+@pytest.mark.parametrize(
+    "name", ["find", "matches", "put", "pass", "remove", "snapshot", "acquire", "release"]
+)
+def test_what_threads_share_is_only_touched_by_atomic_instructions(name: str) -> None:
+    """The functions that read and write tags, versions, counts and locks do it by no plain load or store."""
+    _, function, _ = _function(map_ir.module(SPEC, "snapshot"), f"map_{name}")
+    accesses = re.findall(r"^.*\b(?:load|store|cmpxchg|atomicrmw)\b.*$", function, re.MULTILINE)
+    assert accesses
+    assert [line for line in accesses if not re.search(r"\b(atomic|cmpxchg|atomicrmw)\b", line)] == []
+
+
+def test_a_lookup_waits_for_nobody(table: HashMap) -> None:
+    key = b"k" * KEY_SIZE
+    table[key] = key
+    table.memory[table.layout.group(0) + layout.GROUP_LOCK] = 1
+    assert NativeOperations(table).lookup(key) == table.operations.lookup(key)
