@@ -8,7 +8,7 @@ that is wrong the run ends in a trap, not in the host's memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pybpf.jit.builder import Builder, Value, text
@@ -107,18 +107,27 @@ class Regions:
                 return self.b.switch(tag, cases, TrapCode.ACCESS, pc, address, "ptr" if pointer else "i64")
 
     def checked(self, pc: int, place: Place, address: Value, size: Value) -> str:
-        """A pointer to `size` bytes of a place, behind a guard that they lie in it."""
+        """A pointer to `size` bytes of a place, behind guards that they lie in it."""
+        offset = self.b.add(address, -place.start)
+        for inside in self._conditions(place, address, offset, size):
+            self.b.guard(inside, TrapCode.ACCESS, pc, address)
+        return self.b.pointer(place.base, offset)
+
+    def _conditions(self, place: Place, address: Value, offset: Value, size: Value) -> Iterator[str | bool]:
+        """What must hold of an access, each condition to be tested before the next is computed. None can wrap around.
+
+        Where length and index of the packet both vary, programs compare addresses with the packet's end, so this does too.
+        """
         b = self.b
-        offset = b.add(address, -place.start)
         if isinstance(offset, int) and isinstance(size, int):
             end = offset + size
-            inside = end <= U64 and b.compare("uge", place.size, end)
-            b.guard(inside, TrapCode.ACCESS, pc, address)
+            yield end <= U64 and b.compare("uge", place.size, end)
+        elif place is self.packet and isinstance(size, int):
+            yield b.compare("uge", address, PACKET)
+            yield b.compare("ule", address, b.value(f"add nuw nsw i64 %length, {PACKET - size}"))
         else:
-            b.guard(b.compare("ule", size, place.size), TrapCode.ACCESS, pc, address)
-            room = b.subtract(place.size, size)
-            b.guard(b.compare("ule", offset, room), TrapCode.ACCESS, pc, address)
-        return b.pointer(place.base, offset)
+            yield b.compare("ule", size, place.size)
+            yield b.compare("ule", offset, b.subtract(place.size, size))
 
     def _place(self, access: Access) -> Place:
         match access.region:

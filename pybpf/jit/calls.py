@@ -82,10 +82,14 @@ class Call:
 
 def _map_lookup(call: Call) -> Value:
     def lookup(number: int, spec: MapSpec) -> Value:
+        b, layout = call.b, call.regions.maps[number][1]
         offset = call.operation("lookup", number, spec, f"ptr {call.pointer(2, spec.key_size)}")
-        # An offset is far below 2**40, so the sum is never null.
-        address = call.b.value(f"add nuw nsw i64 {offset}, {map_address(number)}")
-        return call.b.value(f"select i1 {call.b.value(f'icmp eq i64 {offset}, 0')}, i64 0, i64 {address}")
+        # Present means within the values, not merely not 0: with that test behind it LLVM sees that accesses to the value
+        # are inside the map and deletes their checks.
+        within = b.add(offset, -layout.values)
+        present = b.compare("ule", within, (layout.places - 1) * layout.stride)
+        address = b.value(f"add nuw nsw i64 {offset}, {map_address(number)}")
+        return b.value(f"select i1 {present}, i64 {address}, i64 0")
 
     return call.for_map(lookup)
 
