@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -17,7 +18,9 @@ from pybpf.program import MapSpec, Program, Reference, RefKind, SourceLine, Subp
 from pybpf.program_types import ProgramType
 
 MAX_SLOTS: Final = 1 << 20
-"""Slots that the programs of an object may have together after linking; Linux verifies no more than a million."""
+"""Slots that the programs of an object may have together after linking; Linux verifies no more than a million. A function
+counts `FUNCTION_SLOTS` more, since thousands of programs may call thousands of tiny functions."""
+FUNCTION_SLOTS: Final = 16
 
 
 def entries(functions: Mapping[Place, Function]) -> list[Function]:
@@ -39,24 +42,28 @@ def entries(functions: Mapping[Place, Function]) -> list[Function]:
     }
     reached: set[Place] = set()
     for place in chosen:
-        _reach(functions[place], functions, reached)
+        reached.update(function.place for function in _reach(functions[place], functions, reached))
     for function in candidates:
         if function.place not in reached:
             chosen.add(function.place)
-            _reach(function, functions, reached)
+            reached.update(function.place for function in _reach(function, functions, reached))
     return [function for function in candidates if function.place in chosen]
 
 
-def _reach(entry: Function, functions: Mapping[Place, Function], reached: set[Place]) -> list[Function]:
-    """Add to `reached` what a function calls, itself first; returned in order of first mention in the code."""
-    order = [] if entry.place in reached else [entry]
-    reached.add(entry.place)
-    for function in order:
+def _reach(
+    entry: Function, functions: Mapping[Place, Function], known: Container[Place] = ()
+) -> Iterator[Function]:
+    """A function and all that it calls, in order of first mention in the code; not what is `known`."""
+    waiting, seen = deque([entry]), {entry.place}
+    while waiting:
+        function = waiting.popleft()
+        if function.place in known:
+            continue
+        yield function
         for _, place in sorted(function.callees.items()):
-            if place in functions and place not in reached:
-                reached.add(place)
-                order.append(functions[place])
-    return order
+            if place in functions and place not in seen:
+                seen.add(place)
+                waiting.append(functions[place])
 
 
 @dataclass
@@ -70,14 +77,17 @@ class Linker:
 
     def link(self, entry: Function, name: str, type: str | ProgramType | None) -> Program:
         """The program that begins with a function."""
-        order = _reach(entry, self.functions, set())
         linked = _Linked(name, _helpers(type))
-        self._slots_left -= sum(function.size for function in order)
-        if self._slots_left >= 0:
-            linked.place(order)
+        order = []
+        for function in _reach(entry, self.functions):
+            self._slots_left -= function.size + FUNCTION_SLOTS
+            if self._slots_left < 0:
+                message = f"the programs of the object have more than {MAX_SLOTS} slots"
+                linked.defect = UnsupportedError(message, "program size", program=name)
+                break
+            order.append(function)
         else:
-            message = f"the programs of the object have more than {MAX_SLOTS} slots"
-            linked.defect = UnsupportedError(message, "program size", program=name)
+            linked.place(order)
         used = dict.fromkeys(
             reference.name
             for _, reference in sorted(linked.references.items(), key=lambda item: item[0])

@@ -18,6 +18,7 @@ from pybpf import (
     load,
     program_types,
 )
+from pybpf.elf.link import FUNCTION_SLOTS, MAX_SLOTS
 from tests.elf.builder import (
     DATA,
     EXIT,
@@ -437,8 +438,10 @@ def test_programs_of_an_object_are_bounded():
         elf.symbol(f"main{index}", main, 16 * index, 16)
         elf.relocate(main, 16 * index, 1, R_64_32)
     defects = [program.defect for program in load(elf.build()).programs.values()]
-    assert defects[:262] == [None] * 262
-    assert all(isinstance(defect, UnsupportedError) for defect in defects[262:])
+    fit = MAX_SLOTS // (size + 2 + 2 * FUNCTION_SLOTS)
+    assert 200 < fit < 300
+    assert defects[:fit] == [None] * fit
+    assert all(isinstance(defect, UnsupportedError) for defect in defects[fit:])
     assert str(defects[-1]) == "main299: the programs of the object have more than 1048576 slots"
 
 
