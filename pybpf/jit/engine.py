@@ -132,4 +132,4 @@ def _quick_passes() -> Any:
 
 @cache
 def _linker() -> Any:
-    return llvm.create_lljit_compiler(_machine())
+    return llvm.create_lljit_compiler(_machine(), suppress_errors=True)

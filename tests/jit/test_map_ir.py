@@ -1,11 +1,18 @@
 """The machine code of map operations against the same operations in Python, on the same block."""
 
+import ctypes
+import itertools
+import os
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pybpf import MapSpec, maps
+from pybpf.jit import engine, map_ir
 from pybpf.jit.map_operations import NativeOperations
+from pybpf.lookup3 import hashlittle
 from tests.maps.specs import array_spec, hash_spec
 
 SHAPES = [
@@ -65,3 +72,80 @@ def test_python_and_native_code_are_one(
 
     assert entries(native) == entries(python)
     assert bytes(mixed.memory) == bytes(reference.memory), "a snapshot leaves no trace"
+
+
+def colliding(count: int, seed: int, groups: int) -> list[bytes]:
+    """Keys of four bytes that all want group 0."""
+    keys = (number.to_bytes(4, "little") for number in itertools.count())
+    wanted = (key for key in keys if hashlittle(key, seed) * groups >> 32 == 0)
+    return list(itertools.islice(wanted, count))
+
+
+@given(steps=st.lists(STEP, min_size=60, max_size=300))
+@settings(max_examples=60, deadline=None)
+def test_crowded_groups_are_the_same_to_both(steps: list[tuple[str, int, int, int, bool]]) -> None:
+    """The same with keys that all want one group of three, so that most of them are somewhere else."""
+    spec = hash_spec(4, 8, 30)
+    keys = CROWD
+    mixed, reference = maps.create(spec, seed=1), maps.create(spec, seed=1)
+    python, native = mixed.operations, NativeOperations(mixed)
+    for name, number, fill, flags, natively in steps:
+        arguments = (keys[number], bytes([fill]) * 8, flags) if name == "update" else (keys[number],)
+        result = getattr(native if natively else python, name)(*arguments)
+        assert result == getattr(reference.operations, name)(*arguments)
+    assert bytes(mixed.memory) == bytes(reference.memory)
+
+
+CROWD = colliding(61, 1, 3)
+
+BULK = """
+define i64 @bulk(ptr %block, ptr %keys, i64 %count, i64 %insert) {
+entry:
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %entry ], [ %next, %join ]
+  %done = phi i64 [ 0, %entry ], [ %done.next, %join ]
+  %distance = mul i64 %i, 4
+  %key = getelementptr i8, ptr %keys, i64 %distance
+  %inserting = icmp ne i64 %insert, 0
+  br i1 %inserting, label %put, label %get
+put:
+  %error = call i64 @map_update_0(ptr %block, ptr %key, ptr %key, i64 1)
+  %fine = icmp eq i64 %error, 0
+  br label %join
+get:
+  %offset = call i64 @map_lookup_0(ptr %block, ptr %key)
+  %found = icmp ne i64 %offset, 0
+  br label %join
+join:
+  %good = phi i1 [ %fine, %put ], [ %found, %get ]
+  %one = zext i1 %good to i64
+  %done.next = add i64 %done, %one
+  %next = add i64 %i, 1
+  %more = icmp ult i64 %next, %count
+  br i1 %more, label %loop, label %end
+end:
+  ret i64 %done.next
+}
+"""
+
+
+@pytest.mark.slow
+def test_ten_million_entries() -> None:
+    """All are inserted and found, the next one is refused, keys that were never inserted are not found, a snapshot has all."""
+    if os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") < 2 << 30:
+        pytest.skip("needs 2 GiB of free memory")
+    count = 10_000_000
+    spec = hash_spec(4, 4, count)
+    table = maps.create(spec)
+    code = engine.build(map_ir.operations(0, spec) + BULK, ["bulk"], engine.Level.FULL)
+    bulk = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_uint64] * 4)(code.address("bulk"))
+    keys = np.arange(2 * count, dtype="<u4") * np.uint32(2654435761)
+    assert bulk(table.address, keys.ctypes.data, count + 1, 1) == count == len(table)
+    assert bulk(table.address, keys.ctypes.data, count, 0) == count
+    assert bulk(table.address, keys[count:].ctypes.data, count, 0) == 0
+    table.use(NativeOperations(table))
+    found, values = table.snapshot()
+    assert (found == values).all()
+    assert np.array_equal(np.sort(found), np.sort(keys[:count]))
+    assert table.statistics().probes < 1.1

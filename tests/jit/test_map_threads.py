@@ -300,3 +300,23 @@ def test_updates_of_greater_array_values_are_whole() -> None:
             assert len(set(counters.snapshot()[1][0].tobytes())) == 1
 
     together(lambda: write(1), lambda: write(2), read)
+
+
+@pytest.mark.slow
+def test_ten_million_operations_do_not_degrade_a_full_table() -> None:
+    """Displaced keys, and groups that send a lookup for a missing key on, stay as few as after the first fill, within what a
+    table of this load settles at; and when all keys are gone, so is every trace.
+    """
+    table = maps.create(hash_spec(KEY_SIZE, KEY_SIZE, 1000), seed=4)
+    (owner,) = native(table.spec, OWNER, ("owner", 6))
+    keys = np.random.default_rng(7).integers(0, 256, (3000, KEY_SIZE), np.uint8)
+    present = np.zeros(3000, np.uint8)
+    plan = table.layout
+    assert isinstance(plan, layout.HashLayout)
+    overflows = [plan.group(number) + layout.GROUP_OVERFLOW for number in range(plan.groups)]
+    for seed in range(1, 11):
+        assert owner(table.address, keys.ctypes.data, present.ctypes.data, 3000, 1_000_000, seed) == 0
+        assert len(table) == int(present.sum()) > 980, "full, but for the last deletions"
+        assert table.statistics().probes < 1.06
+        assert sum(table.memory[offset] > 0 for offset in overflows) < plan.groups / 4
+    check_table(table)
