@@ -225,7 +225,7 @@ class BpfMap(MutableMapping[bytes, bytes]):
 
     def _entries(self) -> Iterator[tuple[bytes, bytes]]:
         keys, values = self.operations.snapshot()
-        return ((key.tobytes(), value.tobytes()) for key, value in zip(keys, values, strict=True))
+        return zip(_rows(keys), _rows(values), strict=True)
 
     def _key(self, key: object) -> bytes:
         return self._bytes(key, self.spec.key_size, "key")
@@ -249,6 +249,13 @@ class BpfMap(MutableMapping[bytes, bytes]):
 
     def _shown(self, key: bytes) -> str:
         return key.hex(" ")
+
+
+def _rows(rows: NDArray[Any]) -> Iterator[bytes]:
+    """The rows of a contiguous array as bytes."""
+    count, size = rows.shape
+    data = rows.tobytes()
+    return (data[start : start + size] for start in range(0, count * size, size))
 
 
 class _Items(ItemsView[bytes, bytes]):
