@@ -33,7 +33,7 @@ _TOKEN: Final = re.compile(
     | (?P<string> "(?:[^"\\\n]|\\.)*" )
     | (?P<angle> <[A-Za-z_.$][\w.$]*(?:\+0x[0-9a-f]+)?> )
     | (?P<operand> (?:%?[rw]|\+[ ])?\{[a-z]+\} )  # in the texts of the table alone
-    | (?P<register> %?[rw]\d+(?![\w.$]) )
+    | (?P<register> (?:%?[rw]\d+|%fp)(?![\w.$]) )
     | (?P<number> (?:\+[ \t]*)?(?:-[ \t]*)?(?:0[xX][0-9a-fA-F]+|0b[01]+|\d+)(?!\w) )
     | (?P<sign> s?(?:<<=|>>=|[-+*/%&|^<>=!]=|[<>]) | [-=*&(),:\[\]] )
     | (?P<word> [A-Za-z_.$][\w.$]* )
@@ -200,8 +200,8 @@ def _slots(tokens: Iterable[Token]) -> Iterator[str | int]:
 
 def _placeholder(token: Token) -> str:
     """What stands in a shape: ``r`` or ``w`` for a register, ``#`` for a number, any other token for itself."""
-    if token.kind in ("register", "operand") and (name := token.text.lstrip("%"))[0] in "rw":
-        return name[0]
+    if token.kind in ("register", "operand") and (name := token.text.lstrip("%"))[0] in "rwf":
+        return name[0].replace("f", "r")
     return "#" if token.kind in ("number", "operand") else token.text
 
 
@@ -246,7 +246,7 @@ def _pieces(line: Sequence[Token], vocabulary: frozenset[str]) -> Iterator[tuple
     while rest:
         token = rest.pop()
         if token.kind == "register":
-            number = int(token.text.lstrip("%rw"))
+            number = MAX_REGISTER if token.text == "%fp" else int(token.text.lstrip("%rw"))
             if number > MAX_REGISTER:
                 raise token.error(f"there is no register {token.text}: they are r0 to r{MAX_REGISTER}")
             yield _placeholder(token), Value(token, number)
