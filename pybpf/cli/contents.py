@@ -1,0 +1,125 @@
+"""What is in a map: keys and values by the types that the object gives them, as a table or as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Any, Final
+
+from pybpf.btf import Btf
+from pybpf.btf.values import read_value
+from pybpf.cli.output import print_table, say
+from pybpf.errors import ElfError
+
+if TYPE_CHECKING:
+    from pybpf.btf.values import Value
+    from pybpf.maps import BpfMap
+
+_SHOWN: Final = 20
+"""Entries that a table shows."""
+_COLUMNS: Final = 12
+"""More columns than these are put into one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The entries of a map in the order of their keys. `zeros` counts the values of an array that are left out, being zero."""
+
+    map: BpfMap
+    entries: tuple[tuple[Value, Value], ...]
+    zeros: int = 0
+
+
+def contents(map: BpfMap, btf: Btf | None) -> Contents:
+    """Read a map."""
+    spec = map.spec
+    is_array = spec.type == "array"
+    entries = []
+    zeros = 0
+    for key, value in sorted(map.items(), key=lambda entry: entry[0][:: -1 if is_array else 1]):
+        if is_array and not any(value):
+            zeros += 1
+            continue
+        index: Value = int.from_bytes(key, "little") if is_array else _typed(btf, spec.key_type, key)
+        entries.append((index, _typed(btf, spec.value_type, value)))
+    return Contents(map, tuple(entries), zeros)
+
+
+def print_contents(read: Contents) -> None:
+    """A table of a map, with a column for each member of keys and values."""
+    map, shown = read.map, read.entries[:_SHOWN]
+    used = f"{len(read.entries):,} of {map.spec.max_entries:,} entries" + (" not zero" if read.zeros else "")
+    title = f"map {map.name}: {map.spec.type}, {used}"
+    if not shown:
+        say(title, bold=True)
+        return
+    rows = [[*_cells("index" if map.spec.type == "array" else "key", key), *_cells("value", value)] for key, value in shown]
+    if len(rows[0]) > _COLUMNS:
+        rows = [[("key", _text(key)), ("value", _text(value))] for key, value in shown]
+    print_table(title, [name for name, _ in rows[0]], [[text for _, text in row] for row in rows])
+    if len(read.entries) > _SHOWN:
+        say(f"and {len(read.entries) - _SHOWN:,} more: --format json prints them all", dim=True)
+
+
+def as_json(read: Contents) -> dict[str, Any]:
+    """A map as JSON holds it."""
+    return {
+        "name": read.map.name,
+        "type": read.map.spec.type,
+        "max_entries": read.map.spec.max_entries,
+        "entries": [{"key": _plain(key), "value": _plain(value)} for key, value in read.entries],
+        "zeros": read.zeros,
+    }
+
+
+def _typed(btf: Btf | None, type: int | None, data: bytes) -> Value:
+    """By type where there is a usable one."""
+    if btf is None or type is None:
+        return data
+    try:
+        return read_value(btf, type, data)
+    except ElfError:
+        return data
+
+
+def _cells(name: str, value: Value) -> Iterator[tuple[str, str | int]]:
+    """The columns of a value with their headings."""
+    if isinstance(value, dict) and value:
+        yield from ((member, _cell(part)) for member, part in value.items())
+    else:
+        yield name, _cell(value)
+
+
+def _cell(value: Value) -> str | int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else _text(value)
+
+
+def _text(value: Value) -> str:
+    match value:
+        case bytes():
+            return value.hex(" ")
+        case dict():
+            return ", ".join(f"{name}={_nested(part)}" for name, part in value.items())
+        case list():
+            return ", ".join(_nested(part) for part in value)
+        case _:
+            return str(value)
+
+
+def _nested(value: Value) -> str:
+    return f"{{{_text(value)}}}" if isinstance(value, dict | list) else _text(value)
+
+
+def _plain(value: Value) -> Any:
+    match value:
+        case bytes():
+            return value.hex()
+        case dict():
+            return {name: _plain(part) for name, part in value.items()}
+        case list():
+            return [_plain(part) for part in value]
+        case IPv4Address():
+            return str(value)
+        case _:
+            return value

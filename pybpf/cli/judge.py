@@ -1,0 +1,117 @@
+"""The verdict on a program: what `verify` prints and what `run` asks before it runs anything."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from pybpf.cli.status import Status
+from pybpf.errors import (
+    BpfError,
+    BudgetExceeded,
+    ElfError,
+    InternalError,
+    LinkError,
+    UnsupportedError,
+    VerifierError,
+)
+from pybpf.program import Program
+from pybpf.program_types import BY_NAME
+from pybpf.verifier import verify
+from pybpf.verifier.facts import VerifiedProgram
+
+STATUS: Final = {
+    "accepted": Status.ACCEPTED,
+    "rejected": Status.REJECTED,
+    "budget": Status.REJECTED,
+    "unsupported": Status.UNSUPPORTED,
+}
+"""The exit status of each verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The fields of the JSON output, in their order.
+
+    `reason` is the stable identifier of a rejection, or the feature that is missing; `pc`, `file` and `line` say where, as
+    far as that is known. `instructions` are the program's, `explored` those that the verifier went through, None where it
+    does not say.
+    """
+
+    program: str
+    section: str
+    type: str | None
+    verdict: str
+    reason: str | None
+    pc: int | None
+    file: str | None
+    line: int | None
+    message: str | None
+    instructions: int
+    explored: int | None
+    seconds: float
+
+
+class Judgement(NamedTuple):
+    """A row, and what stands behind it: the proof or the error."""
+
+    row: Row
+    verified: VerifiedProgram | None
+    error: BpfError | None
+
+
+def judge(program: Program) -> Judgement:
+    """Verify a program. Raises `InternalError`; every other outcome is a verdict."""
+    verified = error = None
+    start = time.perf_counter()
+    try:
+        verified = _verify(program)
+    except InternalError:
+        raise
+    except BpfError as caught:
+        error = caught
+    seconds = time.perf_counter() - start
+    verdict, reason, explored = _outcome(verified, error)
+    pc = getattr(error, "pc", None)
+    source = program.source(pc) if pc is not None else None
+    row = Row(
+        program=program.name,
+        section=program.section,
+        type=program.type if isinstance(program.type, str) or program.type is None else program.type.name,
+        verdict=verdict,
+        reason=reason,
+        pc=pc,
+        file=source.file if source else None,
+        line=source.line if source else None,
+        message=getattr(error, "detail", str(error)) if error else None,
+        instructions=len(program.code),
+        explored=explored,
+        seconds=round(seconds, 6),
+    )
+    return Judgement(row, verified, error)
+
+
+def _verify(program: Program) -> VerifiedProgram:
+    if program.type is None:
+        place = f"section {program.section!r}" if program.section else "the file"
+        raise UnsupportedError(f"{place} does not say the program's type: give one with --type {'|'.join(BY_NAME)}", "program-type")
+    return verify(program)
+
+
+def _outcome(verified: VerifiedProgram | None, error: BpfError | None) -> tuple[str, str | None, int | None]:
+    """Verdict, reason and the number of instructions explored."""
+    match error:
+        case None:
+            assert verified is not None
+            return "accepted", None, verified.facts.explored
+        case VerifierError():
+            return "rejected", error.reason, error.explored
+        case BudgetExceeded():
+            return "budget", "budget", error.used
+        case UnsupportedError():
+            return "unsupported", error.feature, None
+        case LinkError() | ElfError():  # found when the object was read, told when the program is wanted
+            return "rejected", "link", None
+        case _:
+            raise error

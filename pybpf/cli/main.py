@@ -1,0 +1,129 @@
+"""The group of commands, and the one place where errors become lines and exit statuses."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final, NoReturn
+
+import click
+
+from pybpf import __version__
+from pybpf.cli.output import complain
+from pybpf.cli.status import Failure, Status, status_of
+from pybpf.errors import BpfError
+
+_COMMANDS: Final = ("verify", "run", "disasm", "asm", "inspect", "version")
+"""Each is the function ``command`` of the module of its name in this package."""
+
+
+class Commands(click.Group):
+    """Imports a command when it is called, and ends in a line on standard error whatever happens."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order of the help."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name."""
+        if cmd_name not in _COMMANDS:
+            return None
+        command = import_module(f"pybpf.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Run, flush what was printed and exit with a `Status`."""
+        try:
+            try:
+                result = super().main(*args, **kwargs | {"standalone_mode": False})
+                status = int(result or 0)
+            finally:
+                sys.stdout.flush()
+        except click.ClickException as error:
+            _complain_of_usage(error)
+            status = Status.BAD_INPUT
+        except BrokenPipeError:
+            # Nobody reads on. What is still buffered must not fail again at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = Status.BROKEN_PIPE
+        except (KeyboardInterrupt, click.Abort):
+            complain("interrupted")
+            status = Status.INTERRUPTED
+        sys.exit(status)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; every error but a wrong use ends in a line and its status."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except Failure as failure:
+            complain(failure.message)
+            if failure.context:
+                click.echo(failure.context, err=True)
+            status, error = failure.status, failure.__cause__ or failure
+        except BpfError as error_:
+            complain(str(error_))
+            status, error = status_of(error_), error_
+        except Exception as error_:
+            complain(f"{type(error_).__name__}: {error_}")
+            status, error = Status.INTERNAL, error_
+        if status is Status.INTERNAL:
+            _ask_for_report(error, ctx.params["debug"])
+        ctx.exit(status)
+
+
+def _complain_of_usage(error: click.ClickException) -> None:
+    ctx = getattr(error, "ctx", None)
+    command = "pybpf" if ctx is None else ctx.command_path
+    message = error.format_message().rstrip(".")
+    place = "".join(f"{word}: " for word in command.split()[1:])
+    complain(f"{place}{message[:1].lower()}{message[1:]} (see {command} --help)")
+
+
+def _ask_for_report(error: BaseException, debug: bool) -> None:
+    if debug:
+        traceback.print_exception(error)
+    complain(
+        "this is a bug in pybpf: please report it, with the file"
+        + ("" if debug else " and what 'pybpf --debug' prints in front of the same command")
+    )
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+Exit status:
+    0  accepted, done          3  uses something that pybpf does not know
+    1  rejected               70  internal error
+    2  bad input or usage    130  interrupted
+
+\b
+Examples:
+    pybpf verify firewall.o
+    pybpf run firewall.o --pcap traffic.pcap --maps""",
+)
+@click.version_option(__version__, prog_name="pybpf", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, envvar="PYBPF_DEBUG", help="Show where in pybpf an internal error arose.")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
+    """Load, verify, run and compile eBPF programs: no kernel, no root, no C compiler.
+
+    FILE is an ELF object as clang writes it, assembler text (NAME.bpf), or bytecode alone (NAME.bin); a file may be '-' for
+    standard input.
+    """
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """The entry point of the command line: exits with a `Status`."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a name that the terminal cannot show is no reason to fail
+            stream.reconfigure(errors="backslashreplace")
+    cli.main(args, prog_name="pybpf")

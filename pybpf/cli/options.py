@@ -1,0 +1,48 @@
+"""Arguments and options that several commands have."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import click
+from click.shell_completion import CompletionItem
+
+from pybpf.program_types import BY_NAME
+
+
+def _program_names(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The programs of the file that stands before, for a shell."""
+    from pybpf.cli.files import Failure, read_object
+
+    try:
+        programs = read_object(ctx.params["file"]).programs
+    except (Failure, KeyError):  # nothing to offer; the command itself will say what is wrong
+        return []
+    return [
+        CompletionItem(name, help=program.section)
+        for name, program in programs.items()
+        if name.startswith(incomplete)
+    ]
+
+
+file: Final = click.argument("file", metavar="FILE", type=click.Path(allow_dash=True))
+program: Final = click.argument(
+    "name", metavar="[PROGRAM]", required=False, shell_complete=_program_names
+)
+type_: Final = click.option(
+    "--type",
+    type=click.Choice(list(BY_NAME)),
+    help="What kind of program it is, whatever its section says.",
+)
+format_: Final = click.option(
+    "--format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="For people or for programs.",
+)
+
+
+def examples(*lines: str) -> dict[str, Any]:
+    """The part of a command's help that shows it in use, kept as it is written."""
+    return {"epilog": "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])}

@@ -1,0 +1,136 @@
+"""``pybpf verify``: which programs are safe, and why the others are not known to be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import groupby
+from typing import Final
+
+import click
+
+from pybpf.cli import options
+from pybpf.cli.files import choose, read_object
+from pybpf.cli.judge import STATUS, Judgement, Row, judge
+from pybpf.cli.output import Progress, print_json, printable, say
+from pybpf.cli.status import worst
+from pybpf.errors import VerifierError
+from pybpf.program import SourceLine
+from pybpf.verifier.explain import Explanation
+
+_COLOUR: Final = {"accepted": "green", "rejected": "red", "budget": "red", "unsupported": "yellow"}
+
+
+@click.command(
+    **options.examples(
+        "pybpf verify firewall.o                   every program of the object",
+        "pybpf verify -v firewall.o ingress        one, with the whole story of a rejection",
+        "pybpf verify --type xdp program.bpf       assembler text",
+        "pybpf verify --format json firewall.o     for scripts",
+    )
+)
+@options.file
+@options.program
+@options.type_
+@options.format_
+@click.option("-v", "--verbose", is_flag=True, help="Explain rejections: registers, and the path in lines of C.")
+@click.pass_context
+def command(
+    ctx: click.Context, file: str, name: str | None, type: str | None, format: str, verbose: bool
+) -> None:
+    """Prove that programs are safe to run, or say why that cannot be done.
+
+    Without PROGRAM, every program of FILE is verified: a line each, and a summary. The exit status is 1 if one is rejected
+    (or so large that the verifier gave up), otherwise 3 if one uses something that pybpf does not know, otherwise 0.
+    """
+    programs = choose(file, read_object(file, type), name)
+    judgements: list[Judgement] = []
+    with Progress("verifying", len(programs)) as progress:
+        for program in programs:
+            progress.show(len(judgements), program.name)
+            judgements.append(judge(program))
+            if format == "text":
+                progress.clear()
+                _print_judgement(judgements[-1], story=verbose or len(programs) == 1, verbose=verbose)
+    rows = [judgement.row for judgement in judgements]
+    if format == "json":
+        print_json([asdict(row) for row in rows])
+    elif len(rows) > 1:
+        _print_summary(rows, verbose)
+    ctx.exit(worst(STATUS[row.verdict] for row in rows))
+
+
+def _print_judgement(judgement: Judgement, *, story: bool, verbose: bool) -> None:
+    row = judgement.row
+    verdict = click.style(f"{row.verdict:<12}", fg=_COLOUR[row.verdict], bold=True)
+    say(f"{verdict}{printable(row.program)} ({printable(row.type or 'no type')}): {printable(_said(judgement))}")
+    if story and isinstance(judgement.error, VerifierError):
+        for line in _story(judgement.error, verbose):
+            say(f"  {printable(line)}".rstrip())
+
+
+def _said(judgement: Judgement) -> str:
+    """What a line says of a program, behind its verdict and name."""
+    row, error = judgement.row, judgement.error
+    if error is None:
+        return f"{row.instructions} instructions, {row.explored} explored in {row.seconds:.3f} s"
+    place = [f"{row.file}:{row.line}"] if row.file else []
+    place += [f"pc {row.pc}"] if row.pc is not None else []
+    reason = f" [{row.reason}]" if row.verdict in ("rejected", "budget") else ""
+    return ": ".join([*place, f"{row.message}{reason}"])
+
+
+def _story(error: VerifierError, verbose: bool) -> Iterator[str]:
+    """The lines to blame, what is known and what is needed; with `verbose` how the program got there."""
+    yield ""
+    if error.source is not None:
+        yield from _excerpt(error.source)
+    if error.pc is not None:
+        yield f"pc {error.pc}:  {error.instruction}"
+    explanation = error.explanation
+    if explanation is None:
+        return
+    yield ""
+    yield from _labelled("needed", explanation.needed)
+    yield from _labelled("known", explanation.known)
+    if verbose:
+        yield from _labelled("registers", *explanation.registers)
+        yield from _labelled("path" if explanation.definite else "path (joined with others)", *_path(explanation))
+    yield from _labelled("try", explanation.hint)
+
+
+def _excerpt(source: SourceLine) -> Iterator[str]:
+    yield f"{source.file}:{source.line}"
+    if text := source.text.strip():
+        yield f"    {text}"
+
+
+def _labelled(label: str, *lines: str) -> Iterator[str]:
+    """A label with one line behind it or several below it; nothing without lines."""
+    if len(lines) > 1:
+        yield f"{label}:"
+        yield from (f"    {line}" for line in lines)
+    elif any(lines):
+        yield f"{label + ':':<8} {lines[0]}"
+
+
+def _path(explanation: Explanation) -> Iterator[str]:
+    """The way to the failure, a line for each line of source."""
+    for place, steps in groupby(explanation.path, key=lambda step: step.source and (step.source.file, step.source.line)):
+        first = next(steps)
+        last = [first, *steps][-1]
+        pcs = f"pc {first.pc}" if first is last else f"pc {first.pc} to {last.pc}"
+        if place is None or first.source is None:
+            yield pcs
+        else:
+            yield f"{pcs:<14}{first.source.file}:{first.source.line}  {first.source.text.strip()}"
+
+
+def _print_summary(rows: Sequence[Row], verbose: bool) -> None:
+    counts = Counter(row.verdict for row in rows)
+    said = ", ".join(f"{counts[verdict]} {verdict}" for verdict in _COLOUR if counts[verdict])
+    seconds = sum(row.seconds for row in rows)
+    say(f"{len(rows)} programs: {said} in {seconds:.3f} s")
+    if counts["rejected"] and not verbose:
+        say("(-v explains the rejections)", dim=True)
