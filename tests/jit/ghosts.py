@@ -20,7 +20,7 @@ def ghosts(seed: int) -> tuple[list[bytes], list[bytes]]:
 
     chance = random.Random(8)
     first, wanted = chance.randbytes(8), 99
-    seconds = [half for half in (chance.randbytes(8) for _ in range(60_000)) if tag(first + half) == wanted]
+    seconds = [half for half in (chance.randbytes(8) for _ in range(20_000)) if tag(first + half) == wanted]
     while True:
         other = chance.randbytes(8)
         fitting = [half for half in seconds if tag(other + half) == wanted]

@@ -45,6 +45,7 @@ def key_of(spec: MapSpec, number: int) -> bytes:
     return (bytes([number]).ljust(spec.key_size - 1, b"k") + bytes([number]))[: spec.key_size]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", SHAPES, ids=NAMES)
 @settings(max_examples=60, deadline=None)
 @given(steps=st.lists(STEP, max_size=120), seed=st.integers(0, 3))
@@ -81,6 +82,7 @@ def colliding(count: int, seed: int, groups: int) -> list[bytes]:
     return list(itertools.islice(wanted, count))
 
 
+@pytest.mark.slow
 @given(steps=st.lists(STEP, min_size=60, max_size=300))
 @settings(max_examples=60, deadline=None)
 def test_crowded_groups_are_the_same_to_both(steps: list[tuple[str, int, int, int, bool]]) -> None:
