@@ -44,7 +44,7 @@ enum state {
 #define TRANSITORY_TIMEOUT_NS (240 * SECOND)
 
 struct session {
-    uint32_t state;
+    enum state state;
     uint32_t server; /* end of the flow, 0 or 1 */
     uint64_t last_seen_ns;
 };

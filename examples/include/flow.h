@@ -4,12 +4,16 @@
 
 #include "filter_packet.h"
 
+/* Numbers in the byte order of packets, by the names that Linux gives them. */
+typedef uint16_t __be16;
+typedef uint32_t __be32;
+
 /* The key of the maps that hold connections: 16 bytes, addresses and ports as on the wire. End 0 is the end
  * whose (address, port) pair is the smaller number, whoever sent the packet: sorting addresses and ports
  * each on their own would give A:1 <-> B:2 the key of A:2 <-> B:1. */
 struct flow {
-    uint32_t address[2];
-    uint16_t port[2];
+    __be32 address[2];
+    __be16 port[2];
     uint8_t protocol;
     uint8_t zero[3];
 };
