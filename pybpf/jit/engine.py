@@ -4,9 +4,10 @@
 
 An object file holds no address of the host, so it can be kept and loaded by another process on the same kind of machine.
 
-What llvmlite asks of us: a manager of a standard pipeline runs once (a second run ends the process), so those are made anew
-and the others are kept; each library of the linker costs about 13 kB that are never given back; options of LLVM's command
-line would reach every user of llvmlite in the process, so none is set. LLVM itself runs under one lock, with the GIL released.
+What llvmlite 0.50 asks of us. A pass builder keeps callbacks into every run it has taken part in, so each run gets a new one; a
+standard pipeline runs once, and must be disposed of by hand, since its own method is hidden by an empty one; what remains of
+both is 2 kB a module. Each library of the linker costs about 11 kB that are never given back. Options of LLVM's command line would
+reach every user of llvmlite in the process, so none is set. LLVM runs under one lock, with the GIL released.
 """
 
 from __future__ import annotations
@@ -55,11 +56,11 @@ def emit(ir: str, level: Level = Level.FULL) -> bytes:
     machine = _machine()
     with _LOCK:
         module = _parse(_target() + ir)
+        builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
         if level is Level.FULL:
-            builder = _builder()
-            builder.getModulePassManager().run(module, builder)
+            _run_once(builder.getModulePassManager(), module, builder)
         else:
-            _quick_passes().run(module, _builder())
+            _quick_passes().run(module, builder)
         return bytes(machine.emit_object(module))
 
 
@@ -80,6 +81,12 @@ def load(object_file: bytes, exports: Sequence[str]) -> Code:
 
 _LOCK: Final = threading.RLock()
 _LIBRARIES: Final = count()
+
+
+def _run_once(passes: Any, module: Any, builder: Any) -> None:
+    passes.run(module, builder)
+    llvm.NewPassManager._dispose(passes)
+    passes.detach()
 
 
 def _parse(ir: str) -> Any:
@@ -112,11 +119,6 @@ def _target() -> str:
     """What the text must say before LLVM reads it: without the layout, numbers would be aligned as on no machine of ours."""
     machine = _machine()
     return f'target datalayout = "{machine.target_data}"\ntarget triple = "{machine.triple}"\n'
-
-
-@cache
-def _builder() -> Any:
-    return llvm.create_pass_builder(_machine(), llvm.create_pipeline_tuning_options(speed_level=2))
 
 
 @cache

@@ -53,6 +53,7 @@ def test_object_is_loaded_as_often_as_one_likes():
     assert call(first, "twice", 3) == call(second, "twice", 3) == 18
 
 
+@pytest.mark.slow
 def test_object_is_loaded_by_another_process(tmp_path):
     """It holds nothing that is only true of the process that made it."""
     path = tmp_path / "twice.o"
