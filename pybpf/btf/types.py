@@ -161,6 +161,13 @@ class Btf:
             found = self._read[id] = self._parse_type(id) if id else Type(0, Kind.VOID, "void")
         return found
 
+    def check(self) -> None:
+        """Read every type. Raises `ElfError` where one has a bad name or refers to a type that does not exist."""
+        for type_ in self:
+            for id in (type_.type, *(member.type for member in type_.members)):
+                if id >= len(self):
+                    raise ElfError(f"type id {type_.id} refers to type id {id}, which does not exist", ".BTF")
+
     @cached_property
     def _ids(self) -> dict[tuple[Kind, str], int]:
         ids: dict[tuple[Kind, str], int] = {}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final, TypeAlias
 
-from pybpf.btf.types import POINTER_SIZE, Btf, Kind, Member, Type
+from pybpf.btf.types import Btf, Kind, Member, Type
 from pybpf.errors import ElfError
 
 Value: TypeAlias = "int | float | bool | str | bytes | IPv4Address | list[Value] | dict[str, Value]"

@@ -75,7 +75,9 @@ def _read_btf(file: ElfFile, notes: list[str]) -> tuple[Btf | None, Ext | None]:
     btf = ext = None
     try:
         if section := file.section(".BTF"):
-            btf = Btf.parse(file.data(section), file.byteorder)
+            types = Btf.parse(file.data(section), file.byteorder)
+            types.check()
+            btf = types
         if btf and (section := file.section(".BTF.ext")):
             ext = Ext.parse(file.data(section), btf)
     except ElfError as error:

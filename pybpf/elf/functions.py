@@ -13,7 +13,7 @@ from pybpf.elf.btf_maps import variables_of
 from pybpf.elf.core import fixed_layout
 from pybpf.elf.file import ElfFile, Relocation, Section
 from pybpf.elf.maps import Maps, Place
-from pybpf.errors import BpfError, DecodeError, ElfError, LinkError, UnsupportedError
+from pybpf.errors import BpfError, DecodeError, LinkError, UnsupportedError
 from pybpf.instruction import SLOT, Instruction, decode
 from pybpf.isa import Kind, op
 from pybpf.program import Reference, RefKind, SourceLine
@@ -113,10 +113,7 @@ def _kernel_names(btf: Btf) -> dict[str, str]:
     """What only a kernel can give: its configuration, its variables and functions."""
     names = {}
     for section, what in ((".kconfig", "kernel configuration"), (".ksyms", "kernel symbol")):
-        try:
-            names.update({name: f"{what} {name!r}" for name in variables_of(btf, section)})
-        except ElfError:
-            continue  # they are unsupported by any other name, too
+        names.update({name: f"{what} {name!r}" for name in variables_of(btf, section)})
     return names
 
 

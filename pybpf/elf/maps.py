@@ -1,13 +1,17 @@
 """The maps of an object: where each is defined, and the data sections that become maps of one value.
 
-Oko     a struct of five 32-bit fields in a writable data section (legacy_maps.py)
-legacy  a struct of 16 bytes and more in a section "maps" (legacy_maps.py)
-BTF     a variable in section ".maps" whose type carries the parameters (btf_maps.py)
+    Oko     a struct of five 32-bit fields in a writable data section (legacy_maps.py)
+    legacy  a struct of 16 bytes and more in a section "maps" (legacy_maps.py)
+    BTF     a variable in section ".maps" whose type carries the parameters (btf_maps.py)
+
+What cannot be understood is kept with the reason, for whatever refers to it.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Final
 
 from pybpf.btf import Btf, Kind
@@ -52,6 +56,7 @@ class Maps:
     data: dict[int, MapSpec] = field(default_factory=dict)
     unknown: dict[Place, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    _addresses: dict[int, list[int]] = field(default_factory=dict)
     _name: Namer = field(default_factory=Namer)
 
     def define(self, place: Place, spec: MapSpec, problem: str | None = None) -> None:
@@ -76,6 +81,9 @@ class Maps:
             self.add_data(section)
         if problem := self.unknown.get((section.index, _WHOLE)):
             return Reference(RefKind.UNSUPPORTED, problem)
+        if self._holds_addresses(section, offset):
+            name = f"section {section.name!r}: addresses in data, from byte {offset}, are not filled in"
+            return Reference(RefKind.UNSUPPORTED, name)
         return Reference(RefKind.VALUE, self.data[section.index].name, offset)
 
     def add_data(self, section: Section) -> None:
@@ -92,15 +100,21 @@ class Maps:
             value_type=layout.id if layout else None,
         )
         self.by_name[spec.name] = self.data[section.index] = spec
+        self._addresses[section.index] = sorted(r.offset for r in self.file.relocations(section))
         if section.size > _MAX_VALUE:
-            self._doubt(
-                (section.index, _WHOLE), f"section {section.name!r}: {section.size} bytes are no map's value"
-            )
-        elif self.file.relocations(section):
-            self._doubt(
-                (section.index, _WHOLE),
-                f"section {section.name!r}: it holds addresses, which are not filled in",
-            )
+            problem = f"section {section.name!r}: {section.size} bytes are no map's value"
+            self._doubt((section.index, _WHOLE), problem)
+
+    def _holds_addresses(self, section: Section, offset: int) -> bool:
+        """Whether the linker should fill an address into the variable at an offset."""
+        addresses = self._addresses[section.index]
+        if not addresses:
+            return False
+        symbols = self.file.symbols_in(section)
+        index = bisect_right(symbols, offset, key=attrgetter("value"))
+        start = symbols[index - 1].value if index else offset
+        end = symbols[index].value if index < len(symbols) else section.size
+        return bisect_left(addresses, start) < bisect_left(addresses, end)
 
     def _doubt(self, place: Place, problem: str) -> None:
         self.unknown[place] = problem

@@ -1,4 +1,8 @@
-"""Which program type a section's name stands for: libbpf's conventions (libbpf, section_defs)."""
+"""Which program type a section's name stands for: libbpf's conventions (libbpf, section_defs).
+
+The names of the types that pybpf verifies stand with them, in `pybpf.program_types`; here are those of all others, so that
+a program of such a type can be named for what it is.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,6 @@ NAMES: Final = {
     "ext": "freplace",
     "lsm": "lsm lsm.s lsm_cgroup",
     "syscall": "syscall",
-    "xdp": "xdp xdp.frags xdp_devmap xdp_cpumap",
     "perf_event": "perf_event",
     "lwt_in": "lwt_in",
     "lwt_out": "lwt_out",
@@ -69,4 +72,4 @@ def program_type(section: str) -> str | None:
         if type := _TYPE.get("/".join(parts[:end])):
             return type
     loose = _LOOSE.match(section)
-    return _TYPE[loose[1]] if loose else None
+    return program_type(loose[1]) if loose else None

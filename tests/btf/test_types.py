@@ -191,6 +191,8 @@ def test_ids_and_names_that_do_not_exist():
             btf[id]
     with pytest.raises(ElfError, match="string offset 5000 lies outside of the string table"):
         btf[2]
+    with pytest.raises(ElfError, match="type id 1 refers to type id 77, which does not exist"):
+        btf.check()
 
 
 def test_names_that_overlap():

@@ -33,8 +33,8 @@ def verdicts(shared_data: Path) -> dict[str, list[dict[str, object]]]:
 
 def test_the_objects_are_there(shared_data: Path):
     """The cases below are made from the files of the directory: it must not be empty."""
-    assert len(OBJECTS) == 128
-    assert len(INVALID) == 11
+    assert len(OBJECTS) > 100
+    assert len(INVALID) > 5
 
 
 @EACH

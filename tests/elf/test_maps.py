@@ -273,16 +273,19 @@ def test_an_address_in_debug_information():
 
 
 def test_data_that_holds_addresses():
-    """A table of strings or functions needs them filled in: programs that use it are unsupported."""
+    """A table of strings or functions needs them filled in: programs that use it are unsupported, its neighbours not."""
     elf = Elf()
-    data = elf.section(".data", bytes(16), DATA)
-    table = elf.symbol("table", data, 0, 8, OBJECT)
-    elf.relocate(data, 0, table)
-    program(elf, table)
-    what = "section '.data': it holds addresses, which are not filled in"
-    obj = load(elf.build())
-    assert references(obj) == [(RefKind.UNSUPPORTED, what, 0)]
-    assert obj.notes[0] == what
+    data = elf.section(".data", bytes(32), DATA)
+    before = elf.symbol("before", data, 0, 8, OBJECT)
+    table = elf.symbol("table", data, 8, 16, OBJECT)
+    after = elf.symbol("after", data, 24, 8, OBJECT)
+    elf.relocate(data, 16, before)
+    program(elf, before, table, after)
+    assert references(load(elf.build())) == [
+        (RefKind.VALUE, ".data", 0),
+        (RefKind.UNSUPPORTED, "section '.data': addresses in data, from byte 8, are not filled in", 0),
+        (RefKind.VALUE, ".data", 24),
+    ]
 
 
 def btf_object(btf: BtfBuilder, *maps: tuple[str, int, int], byteorder: str = "little") -> Elf:

@@ -9,6 +9,7 @@ from pybpf.elf.sections import NAMES, program_type
 from tests.elf.libbpf import Libbpf
 
 WORDS = [name for names in NAMES.values() for name in names.split()]
+WORDS += [section for type in program_types.BY_NAME.values() for section in type.sections]
 
 
 @pytest.mark.oracle
