@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 class BpfError(Exception):
     """The root: whatever goes wrong by a user's input is one of these."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Constructors take more than the message, which is all that an exception is pickled with by default.
+        return _restore, (type(self), self.args), self.__dict__
+
+
+def _restore(cls: type[BpfError], args: tuple[object, ...]) -> BpfError:
+    return cls.__new__(cls, *args)
+
 
 class ArgumentError(BpfError, ValueError):
     """A name that is not in a table, a size out of range, an option that does not exist."""

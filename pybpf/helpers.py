@@ -123,15 +123,15 @@ _PARSED: Final[dict[str, tuple[tuple[Arg, ...], Ret]]] = {}
 def _parse(contract: str) -> tuple[tuple[Arg, ...], Ret]:
     if contract not in _PARSED:
         arguments, arrow, result = contract.partition("->")
+        if not arrow or len(arguments.split()) > 5:
+            raise ArgumentError(
+                f"helper contract {contract!r}: expected at most five arguments, then '->' and a result"
+            )
         try:
             args = tuple(Arg(word) for word in arguments.split())
             returns = Ret(result.strip())
         except ValueError as error:
             raise ArgumentError(f"helper contract {contract!r}: {error}") from None
-        if not arrow or len(args) > 5:
-            raise ArgumentError(
-                f"helper contract {contract!r}: expected at most five arguments, then '->' and a result"
-            )
         _check_sizes(contract, args)
         _PARSED[contract] = (args, returns)
     return _PARSED[contract]
@@ -146,8 +146,9 @@ def _check_sizes(contract: str, args: tuple[Arg, ...]) -> None:
     for before, after in zip((None, *args), (*args, None), strict=True):
         if (before in _SIZED) != (after in _SIZES):
             raise ArgumentError(f"helper contract {contract!r}: a sized pointer and its size stand together")
-    if {Arg.KEY, Arg.VALUE} & set(args) and Arg.MAP not in args:
-        raise ArgumentError(f"helper contract {contract!r}: a key or value needs a map argument")
+    before_map = args[: args.index(Arg.MAP)] if Arg.MAP in args else args
+    if Arg.KEY in before_map or Arg.VALUE in before_map:
+        raise ArgumentError(f"helper contract {contract!r}: a key or value needs a map argument before it")
 
 
 def _map_lookup(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
