@@ -80,7 +80,10 @@ class Numbers:
         return scalar
 
     def make(self, wide: View, narrow: View) -> Scalar | None:
-        """The scalar of two views, each tightened by the other until nothing changes; None for the empty set."""
+        """The scalar of two views, each tightened by the other until nothing changes; None where that shows the set to be empty.
+
+        It does not show every empty set: each view may hold numbers of which none has its lower half in the other.
+        """
         w, h = self.width, self.half
         while True:
             reduced_wide, reduced_narrow = views.reduce(w, wide), views.reduce(h, narrow)
@@ -94,6 +97,11 @@ class Numbers:
             if new_wide == wide and new_narrow == narrow:
                 return self._intern(wide, narrow)
             wide, narrow = new_wide, new_narrow
+
+    def _result(self, wide: View, narrow: View) -> Scalar:
+        """The scalar of two views of one result. They contradict only where no operand existed, and then any result is true."""
+        made = self.make(wide, narrow)
+        return made if made is not None else self._must(self.make(wide, views.top(self.half)))
 
     def _narrowed(self, wide: View, narrow: View) -> View | None:
         """The lower half of `wide` is one more fact about `narrow`."""
@@ -156,7 +164,7 @@ class Numbers:
         elif code.startswith("movs") and int(code[4:]) <= self.half:
             narrow = views.sign_extend(self.half, b.narrow, int(code[4:]))
             wide = self._sign_extended(b, int(code[4:]))
-        return self._must(self.make(wide, narrow))
+        return self._result(wide, narrow)
 
     def _fold(self, code: str, a: int, b: int, width: int) -> int:
         return semantics.ALU[code](a, b, width) & ((1 << width) - 1)
@@ -167,8 +175,7 @@ class Numbers:
         n = views.sign_extend(self.half, b.narrow, bits)
         ranged = views.reduce(self.width, views.top(self.width)._replace(smin=n.smin, smax=n.smax))
         both = None if ranged is None else views.intersect(self.width, wide, ranged)
-        assert both is not None
-        return both
+        return wide if both is None else both
 
     def zero_extended(self, narrow: View) -> Scalar:
         """A number whose upper half is zero."""
@@ -237,8 +244,8 @@ class Numbers:
         key = (a, b)
         joined = self._joined.get(key)
         if joined is None:
-            joined = self._must(
-                self.make(views.join(self.width, a.wide, b.wide), views.join(self.half, a.narrow, b.narrow))
+            joined = self._result(
+                views.join(self.width, a.wide, b.wide), views.join(self.half, a.narrow, b.narrow)
             )
             self._joined[key] = self._joined[b, a] = joined
         return joined
