@@ -116,26 +116,34 @@ def _prove(program: Program, type_: ProgramType, graph: Graph) -> VerifiedProgra
     again = graph.executed_again
     explored = 0
     error: VerifierError | BudgetExceeded | None = None
-    for width in LADDER:
+    for effort in LADDER:
         recorder = Recorder()
-        transfer = Transfer(program, type_, Values(), recorder, again)
-        exploration = Exploration(program, graph, live, transfer, width)
+        transfer = Transfer(program, type_, Values(leaks=type_.policy.pointer_leaks), recorder, again)
+        exploration = Exploration(program, graph, live, transfer, effort)
         try:
             bound = exploration.run()
         except Failure as failed:
             explored += failed.explored
             error = _error(program, failed, explored)
-            if failed.joins:
+            if failed.imprecise:
                 continue
             raise error from None
         except BudgetExceeded as exceeded:
             # Without joins the states multiply; what a narrower attempt found says more.
             raise error or exceeded from None
         explored += exploration.explored
+        if bound > type_.policy.max_instructions:
+            raise _too_many(program, bound, type_.policy, explored)
         facts = recorder.facts(program, max_instructions=bound, explored=explored)
         return VerifiedProgram(program, type_, facts)
     assert error is not None
     raise error
+
+
+def _too_many(program: Program, bound: int, policy: Policy, explored: int) -> VerifierError:
+    message = f"one run may execute {bound} instructions, more than the {policy.max_instructions} that the policy allows"
+    refusal = Refusal("instruction-limit", message, f"at most {policy.max_instructions}", f"at most {bound}")
+    return failure(program, refusal, explored=explored)
 
 
 def _error(program: Program, failed: Failure, explored: int) -> VerifierError:

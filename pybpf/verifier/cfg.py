@@ -28,16 +28,20 @@ class StructureError(Exception):
 @dataclass(slots=True)
 class Block:
     """Instructions that run one after the other. `pcs` are their slots, `successors` the blocks that may follow, a
-    branch's fall-through first. `position` is the block's place in the weak topological order of its function;
-    `loop` says that it lies on a cycle, `head` that it is the first block of one.
+    branch's fall-through first. `position` is the block's place in the weak topological order of its function. `loops` are
+    the first slots of the heads of the loops that the block is part of, outermost first; a head is part of its own.
     """
 
     start: int
     pcs: tuple[int, ...]
     successors: tuple[int, ...]
     position: int = 0
-    loop: bool = False
-    head: bool = False
+    loops: tuple[int, ...] = ()
+
+    @property
+    def head(self) -> bool:
+        """Whether a loop begins here."""
+        return self.start in self.loops
 
 
 @dataclass(slots=True)
@@ -65,7 +69,7 @@ class Graph:
             for pc, callee in function.calls.items():
                 block = next(b for b in function.blocks.values() if pc in b.pcs)
                 calls[callee] = calls.get(callee, 0) + 1
-                if block.loop or calls[callee] > 1:
+                if block.loops or calls[callee] > 1:
                     again.add(callee)
         work = list(again)
         while work:
@@ -76,7 +80,7 @@ class Graph:
         slots: set[int] = set()
         for function in self.functions.values():
             for block in function.blocks.values():
-                if block.loop or function.entry in again:
+                if block.loops or function.entry in again:
                     slots.update(block.pcs)
         return frozenset(slots)
 
@@ -199,31 +203,23 @@ def _order(function: Function) -> list[tuple[int, int]]:
             position += 1
             continue
         components = _components(blocks, members, entry)
-        if len(components) == 1:
-            component = components[0]
-            head = blocks[entry]
-            head.position, head.head, head.loop = position, True, True
-            position += 1
-            for start in component:
-                blocks[start].loop = True
-            rest = component - {entry}
-            if rest:
-                work += [
-                    (part, _first(blocks, part, rest, entry)) for part in _components(blocks, rest, None)
-                ]
-        else:
-            work += [
-                (part, entry if entry in part else _first(blocks, part, members, entry))
-                for part in components
-            ]
+        if len(components) > 1:
+            work += [(part, entry if entry in part else _first(blocks, part, members)) for part in components]
+            continue
+        for start in members:
+            blocks[start].loops += (entry,)
+        blocks[entry].position = position
+        position += 1
+        rest = members - {entry}
+        work += [(part, _first(blocks, part, members)) for part in _components(blocks, rest, None)]
     return _back_edges(function)
 
 
-def _first(blocks: Mapping[int, Block], part: set[int], members: set[int], entry: int) -> int:
+def _first(blocks: Mapping[int, Block], part: set[int], members: set[int]) -> int:
     """Where a component is entered: the first block, by address, that something outside it jumps to."""
     if len(part) == 1:
         return next(iter(part))
-    outside = (members | {entry}) - part
+    outside = members - part
     entered = {s for start in outside for s in blocks[start].successors if s in part}
     return min(entered or part)
 

@@ -4,30 +4,49 @@ A block is taken up when every state that can reach it before has arrived. Equal
 earlier one covers is dropped; where more than `width` are left, the most alike are joined. A join may lose what a proof
 needs, so a failure after a join is tried again with a greater width, at last without joins.
 
-The nodes and edges that remain are a finite graph that every run follows. It must have no cycle: a run that comes back to
-a state it was in may do so for ever. Without a cycle the longest way through it bounds the instructions of any run.
+Inside a loop every state remembers which visit of the loop's head it comes from, and states of different visits are never
+taken for one another, so that what changed since that visit is known when the head is reached again. The first visits are
+followed one by one, which is exact; after `unroll` of them the head's state is widened until it covers the next.
+
+The nodes and edges that remain are a finite graph that every run follows; `pybpf.verifier.loops` says how long a run can be.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from pybpf.errors import BudgetExceeded
 from pybpf.isa import Kind
 from pybpf.program import Program
+from pybpf.verifier import loops
 from pybpf.verifier.branches import Branches
 from pybpf.verifier.cfg import Block, Graph
 from pybpf.verifier.explain import Refusal
-from pybpf.verifier.lattice import Lattice
+from pybpf.verifier.lattice import Lattice, thresholds
+from pybpf.verifier.loops import Change
 from pybpf.verifier.state import R10, State
 from pybpf.verifier.transfer import Step, Transfer
 from pybpf.verifier.values import LENGTH, Atom, Number, Pieces, Pointer, bases_of
 
-LADDER: Final = (16, 64, None)
-"""How many states a block may keep before the most alike are joined: each attempt is a proof of its own."""
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much an attempt may spend before it gives up precision: states kept at a block, visits of a loop's head followed
+    one by one. None is without limit.
+    """
+
+    width: int | None
+    unroll: int | None
+
+
+LADDER: Final = (Effort(16, 16), Effort(64, 1024), Effort(None, None))
+"""Attempts in order: each is a proof of its own, and only one that lost precision is followed by the next."""
+
+RECENT: Final = 64
+"""How many of the latest nodes at a place are looked at for one that covers a state: older ones rarely do."""
 
 Place = tuple[tuple[int, ...], int]
 """A block under a stack of calls: the slots of the calls, the block's first slot."""
@@ -38,6 +57,8 @@ class Node:
     """One state at the entry of one block.
 
     `parent` is the node that led here first; `joined` says that the state, or one before it, stands for more than one path.
+    `loops` are the loops that the place is in, by the place of their head, outermost first. `tags` are the identities by
+    which a head's numbers are known again.
     """
 
     place: Place
@@ -45,18 +66,32 @@ class Node:
     kept: frozenset[Atom]
     parent: Node | None
     joined: bool
+    loops: tuple[Place, ...]
+    widened: bool = False
+    tags: frozenset[Atom] = frozenset()
     cost: int = 0
-    successors: list[Node] = field(default_factory=list)
+    edges: list[Edge] = field(default_factory=list)
+
+
+@dataclass(eq=False, slots=True)
+class Edge:
+    """A step from one node to the next. For one that comes back to a loop's head, `head` is the head's last visit and
+    `change` what changed since.
+    """
+
+    target: Node
+    head: Node | None = None
+    change: Change = field(default_factory=dict)
 
 
 class Failure(Exception):
     """A refusal, with the node it happened in, or None where no state is to blame."""
 
-    def __init__(self, refusal: Refusal, node: Node | None, *, joins: bool, explored: int) -> None:
+    def __init__(self, refusal: Refusal, node: Node | None, *, imprecise: bool, explored: int) -> None:
         super().__init__(refusal.message)
         self.refusal = refusal
         self.node = node
-        self.joins = joins
+        self.imprecise = imprecise
         self.explored = explored
 
 
@@ -64,25 +99,27 @@ class Exploration:
     """One attempt at a width. `run` gives the bound on executed instructions or raises `Failure`."""
 
     def __init__(
-        self, program: Program, graph: Graph, live: Mapping[int, int], transfer: Transfer, width: int | None
+        self, program: Program, graph: Graph, live: Mapping[int, int], transfer: Transfer, effort: Effort
     ) -> None:
         self.program = program
         self.graph = graph
         self.live = live
         self.transfer = transfer
-        self.width = width
+        self.effort = effort
         self.budget = transfer.policy.max_states
         self.lattice = Lattice(transfer.values, leaks=transfer.policy.pointer_leaks)
         self.branches = Branches(transfer)
         self.explored = 0
-        self.joins = False
+        self.imprecise = False
+        """Whether states were joined or widened: a failure may then be ours."""
         self.blocks: dict[int, Block] = {s: b for f in graph.functions.values() for s, b in f.blocks.items()}
         self._steps: dict[int, list[tuple[int, Step]]] = {}
         self._pending: dict[Place, list[tuple[State, Node | None]]] = {}
         self._queue: list[tuple[tuple[int, ...], Place]] = []
-        self._done: dict[Place, list[Node]] = {}
+        self._done: dict[tuple[Place, tuple[Node, ...]], list[Node]] = {}
         self._exact: dict[tuple[object, ...], Node] = {}
         self._call_blocks: dict[int, int] = {b.pcs[-1]: s for s, b in self.blocks.items()}
+        self._thresholds: list[int] | None = None
 
     def run(self) -> int:
         """Explore from the entry."""
@@ -90,7 +127,18 @@ class Exploration:
         while self._queue:
             _, place = heapq.heappop(self._queue)
             self._take_up(place)
-        return self._longest_run()
+        root = self._done[((), 0), ()][0]
+        try:
+            return loops.bound(root)
+        except loops.Endless as endless:
+            pc = endless.node.place[1]
+            refusal = Refusal(
+                "infinite-loop",
+                f"the loop at pc {pc} may never end: nothing is known to move one way on every turn",
+                "a counter that changes on every path through the loop, and a test that bounds it",
+            )
+            refusal.pc = pc
+            raise Failure(refusal, endless.node, imprecise=self.imprecise, explored=self.explored) from None
 
     def _arrive(self, place: Place, state: State, parent: Node | None) -> None:
         waiting = self._pending.get(place)
@@ -107,27 +155,101 @@ class Exploration:
 
     def _take_up(self, place: Place) -> None:
         """Turn the states that wait at a block into nodes, as few as possible, and walk each through the block."""
-        arrived = self._pending.pop(place)
-        done = self._done.setdefault(place, [])
+        active = self._loops(place)
         fresh: list[Node] = []
-        for state, parent in arrived:
+        for state, parent in self._pending.pop(place):
             self._forget_dead(state, place[1])
-            key = (place, *state.key())
-            node = self._exact.get(key)
+            visits = tuple(visit for visit in state.visits if visit.place in active)
+            head = visits[-1] if visits and visits[-1].place == place else None
+            state.visits = visits if head is None else visits[:-1]
+            change = {} if head is None else loops.change(head.state, state)
+            node = self._known(place, state, fresh, head, change)
             if node is None:
-                node = self._covering(state, (*done, *fresh))
-            if node is None:
-                joined = parent is not None and parent.joined
-                node = Node(place, state, self.lattice.relations(state), parent, joined)
-                self._exact[key] = node
+                node = self._new(place, state, parent, active)
                 fresh.append(node)
             if parent is not None:
-                parent.successors.append(node)
-        if self.width is not None and len(fresh) > self.width and not self.blocks[place[1]].loop:
+                parent.edges.append(Edge(node, head, change))
+        if (
+            self.effort.width is not None
+            and len(fresh) > self.effort.width
+            and not self.blocks[place[1]].head
+        ):
             fresh = self._join_alike(place, fresh)
-        done += fresh
+        for node in fresh:
+            self._done.setdefault((place, node.state.visits), []).append(node)
         for node in fresh:
             self._walk(node)
+
+    def _loops(self, place: Place) -> tuple[Place, ...]:
+        """The loops that a place is in, by the place of their heads: its own, and those of the calls that led there."""
+        calls, start = place
+        around = [
+            (calls[:depth], head)
+            for depth, call in enumerate(calls)
+            for head in self.blocks[self._call_blocks[call]].loops
+        ]
+        return (*around, *((calls, head) for head in self.blocks[start].loops))
+
+    def _known(
+        self, place: Place, state: State, fresh: list[Node], head: Node | None, change: Change
+    ) -> Node | None:
+        """A node that stands for the state already. One that the state's own path went through must not, while that only
+        shows that the path may come back: what has changed since may well end the loop.
+        """
+        node = self._exact.get((place, *state.key()))
+        if node is not None:
+            return node
+        ancestors: set[Node] = set()
+        if head is not None and not any(change.values()):
+            ancestors = self._visits_before(head)
+        done = self._done.get((place, state.visits), [])
+        for node in (*done[-RECENT:], *fresh[-RECENT:]):
+            if (
+                node.state.visits == state.visits
+                and node not in ancestors
+                and self.lattice.covers(node.state, node.kept, state)
+            ):
+                return node
+        return None
+
+    def _visits_before(self, head: Node) -> set[Node]:
+        """The visits of a loop's head on the way to this one, itself included; widened ones may cover what they lead to."""
+        found: set[Node] = set()
+        node: Node | None = head
+        while node is not None:
+            if node.place == head.place and not node.widened:
+                found.add(node)
+            node = node.parent
+        return found
+
+    def _new(self, place: Place, state: State, parent: Node | None, active: tuple[Place, ...]) -> Node:
+        """A node for a state that no other stands for, widened if it is one visit of a loop's head too many."""
+        joined = parent is not None and parent.joined
+        is_head = bool(active) and active[-1] == place
+        widened = False
+        if is_head:
+            done = self._done.get((place, state.visits), [])
+            if self.effort.unroll is not None and len(done) >= self.effort.unroll:
+                state, widened = self._widen(place, state, done), True
+                self.imprecise = joined = True
+            self.lattice.name_numbers(state, ("head", place[1], len(self._exact)))
+        visits = state.visits
+        node = Node(place, state, frozenset(), parent, joined, active, widened)
+        self._exact[place, *state.key()] = node
+        node.kept = self.lattice.relations(state).union(*(visit.tags for visit in visits))
+        if is_head:
+            node.tags = self.lattice.names_of_numbers(state)
+        return node
+
+    def _widen(self, place: Place, state: State, done: list[Node]) -> State:
+        """A state that covers this one and the last of its shape, with ranges pushed to the next threshold."""
+        shape = _SHAPES[2]
+        like = [node for node in done[-RECENT:] if shape(node.state) == shape(state)]
+        if not like:
+            return state
+        if self._thresholds is None:
+            self._thresholds = thresholds(self.program)
+        return self.lattice.widen(like[-1].state, state, place[1], self._thresholds)
 
     def _forget_dead(self, state: State, start: int) -> None:
         """What no instruction reads is not compared: dead cells, and proofs about pointers that are gone."""
@@ -155,41 +277,39 @@ class Exploration:
             bases.add(LENGTH)
             state.proofs = {atoms: n for atoms, n in state.proofs.items() if bases_of(atoms) <= bases}
 
-    def _covering(self, state: State, nodes: Iterable[Node]) -> Node | None:
-        for node in nodes:
-            if self.lattice.covers(node.state, node.kept, state):
-                return node
-        return None
-
     def _join_alike(self, place: Place, nodes: list[Node]) -> list[Node]:
-        """Join until the width is kept: first states that differ in ranges alone, at last all."""
-        assert self.width is not None
+        """Join until the width is kept: first states that differ in ranges alone, at last all of one visit."""
+        assert self.effort.width is not None
         for shape in _SHAPES:
             groups: dict[object, list[Node]] = {}
             for node in nodes:
-                groups.setdefault(shape(node.state), []).append(node)
+                groups.setdefault((node.state.visits, shape(node.state)), []).append(node)
             nodes = [self._join(place, group) for group in groups.values()]
-            if len(nodes) <= self.width:
+            if len(nodes) <= self.effort.width:
                 break
         return nodes
 
     def _join(self, place: Place, group: list[Node]) -> Node:
         if len(group) == 1:
             return group[0]
-        self.joins = True
+        self.imprecise = True
         state = group[0].state
         for node in group[1:]:
             state = self.lattice.join(state, node.state, place[1])
-        joined = Node(place, state, self.lattice.relations(state), group[0].parent, joined=True)
+        first = group[0]
+        joined = Node(place, state, frozenset(), first.parent, True, first.loops)
+        joined.kept = self.lattice.relations(state).union(*(visit.tags for visit in state.visits))
         for node in group:
             # The nodes that were joined stay in the graph as steps of no cost: edges already lead to them.
-            node.successors.append(joined)
+            node.edges.append(Edge(joined))
         return joined
 
     def _walk(self, node: Node) -> None:
         calls, start = node.place
         block = self.blocks[start]
         state = node.state.copy()
+        if node.loops and node.loops[-1] == node.place:
+            state.visits = (*state.visits, node)
         steps = self._steps.get(start)
         if steps is None:
             steps = self._steps[start] = self._compile(block)
@@ -212,7 +332,7 @@ class Exploration:
             self._leave(node, calls, block, state)
         except Refusal as refusal:
             refusal.pc = at
-            raise Failure(refusal, node, joins=self.joins, explored=self.explored) from None
+            raise Failure(refusal, node, imprecise=self.imprecise, explored=self.explored) from None
 
     def _compile(self, block: Block) -> list[tuple[int, Step]]:
         """The steps of a block: all but an instruction that chooses the next block."""
@@ -242,38 +362,13 @@ class Exploration:
 
     def _crowded(self) -> str:
         """Where states multiplied, for the message of an exhausted budget."""
-        place, nodes = max(self._done.items(), key=lambda item: len(item[1]))
+        count: dict[Place, int] = {}
+        for (place, _), nodes in self._done.items():
+            count[place] = count.get(place, 0) + len(nodes)
+        place, most = max(count.items(), key=lambda item: item[1])
         source = self.program.source(place[1])
         where = f" ({source.file}:{source.line})" if source is not None else ""
-        return f"most states, {len(nodes)}, are at pc {place[1]}{where}"
-
-    def _longest_run(self) -> int:
-        """The cost of the longest way through the nodes; a cycle is a loop whose end is not proved."""
-        longest: dict[Node, int] = {}
-        on_path: set[Node] = set()
-        root = self._done[(), 0][0]
-        visits = [(root, iter(root.successors))]
-        on_path.add(root)
-        while visits:
-            node, successors = visits[-1]
-            for successor in successors:
-                if successor in on_path:
-                    refusal = Refusal(
-                        "infinite-loop",
-                        f"the loop at pc {successor.place[1]} may never end: it comes back to a state it was in",
-                        "something that changes on every turn, and a bound on it",
-                    )
-                    refusal.pc = successor.place[1]
-                    raise Failure(refusal, node, joins=self.joins, explored=self.explored)
-                if successor not in longest:
-                    on_path.add(successor)
-                    visits.append((successor, iter(successor.successors)))
-                    break
-            else:
-                visits.pop()
-                on_path.discard(node)
-                longest[node] = node.cost + max((longest[s] for s in node.successors), default=0)
-        return longest[root]
+        return f"most states, {most}, are at pc {place[1]}{where}"
 
 
 def _shape(*, constants: bool, offsets: bool, proofs: bool) -> Callable[[State], object]:

@@ -7,8 +7,10 @@ one question of null have one answer, and the packet is as long as proved. Dropp
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from pybpf.isa import Kind, Operand
+from pybpf.program import Program
 from pybpf.verifier.scalar import Numbers, Scalar, includes
 from pybpf.verifier.state import NOTHING, Frame, State, parts_of
 from pybpf.verifier.values import (
@@ -130,6 +132,42 @@ class Lattice:
                 return False
         return True
 
+    # Loops
+
+    def name_numbers(self, state: State, name: Atom) -> None:
+        """Give every unknown of the current frame that has no identity one, so that it is known again later."""
+        for index, cell in enumerate(state.cells):
+            if isinstance(cell, Number) and cell.form is None and cell.value is None:
+                state.cells[index] = self.values.defined(cell.scalar, (name, index))
+            elif isinstance(cell, Pointer) and cell.atoms is None:
+                state.cells[index] = self.values.pointer(
+                    cell.target, cell.number, cell.offset, cell.variable, ((name, index),), cell.null
+                )
+
+    def names_of_numbers(self, state: State) -> frozenset[Atom]:
+        """What the numbers of the current frame are known by."""
+        return frozenset[Atom]().union(*(cell.bases for cell in state.cells if isinstance(cell, Number)))
+
+    def widen(self, old: State, new: State, place: int, limits: Sequence[int]) -> State:
+        """A state that covers both, with every bound that moved pushed to the next limit, so that soon none moves."""
+        joined = self.join(old, new, place)
+        for index, (before, cell) in enumerate(zip(old.cells, joined.cells, strict=True)):
+            if (
+                isinstance(before, Number)
+                and isinstance(cell, Number)
+                and not includes(before.scalar, cell.scalar)
+            ):
+                scalar = self.numbers.widen(before.scalar, cell.scalar, limits)
+                joined.cells[index] = self.values.number(scalar, None)
+            elif isinstance(before, Pointer) and isinstance(cell, Pointer) and cell.variable is not None:
+                variable = before.variable or self.numbers.constant(0)
+                if not includes(variable, cell.variable):
+                    wide = self.numbers.widen(variable, cell.variable, limits)
+                    joined.cells[index] = self.values.pointer(
+                        cell.target, cell.number, cell.offset, wide, None, cell.null
+                    )
+        return joined
+
     # Join
 
     def join(self, a: State, b: State, place: int) -> State:
@@ -140,7 +178,7 @@ class Lattice:
                 proofs[atoms] = min(a.proofs[atoms], b.proofs[atoms])
             else:
                 del proofs[atoms]
-        joined = State([], (), proofs)
+        joined = State([], (), proofs, a.visits)
         joiner = _Joiner(self, a, b, joined, place)
         joined.cells = joiner.cells(a.cells, b.cells)
         joined.frames = tuple(
@@ -253,6 +291,15 @@ class _Joiner:
         both = {f + i for f, n, _ in xs for i in range(n)} & {f + i for f, n, _ in ys for i in range(n)}
         byte = self.values.number(self.numbers.unsigned(0, 255), None)
         return self.values.pieces(tuple((i, 1, byte) for i in sorted(both)))
+
+
+def thresholds(program: Program) -> list[int]:
+    """Where ranges are stopped when they grow: what the program compares with, and the ends of the machine's sizes."""
+    limits = {0, 1, *((1 << bits) - 1 for bits in (8, 15, 16, 31, 32, 63, 64))}
+    for instruction in program.code.values():
+        if instruction.op.kind in (Kind.BRANCH, Kind.ALU) and instruction.op.operand is Operand.IMM:
+            limits.update((instruction.imm - 1, instruction.imm, instruction.imm + 1))
+    return sorted(limits)
 
 
 def _holds_pointer(cell: Cell) -> bool:

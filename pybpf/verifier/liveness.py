@@ -121,8 +121,12 @@ def _step(instruction: Instruction, pointers: _Pointers, *, loaded: bool) -> Non
     elif kind is Kind.LOAD_IMM64:
         pointers.pop(dst, None)
     elif kind in (Kind.CALL, Kind.CALL_LOCAL, Kind.CALL_REGISTER, Kind.PACKET):
+        passed = any(register in pointers for register in range(1, 6))
         for register in range(6):
             pointers.pop(register, None)
+        if kind in (Kind.CALL_LOCAL, Kind.CALL_REGISTER) and (passed or loaded):
+            # The callee may give back an address that it was given, or found in memory.
+            pointers[0] = SOMEWHERE
 
 
 class _Liveness:

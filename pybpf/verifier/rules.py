@@ -14,10 +14,8 @@ MAX_SLOTS = 1_000_000
 
 def check_rules(program: Program, policy: Policy) -> None:
     """Check every instruction. Raises `StructureError` for the first that breaks a rule."""
-    if program.size > min(MAX_SLOTS, policy.max_instructions):
-        raise StructureError(
-            "too-long", f"the program has {program.size} slots, more than {policy.max_instructions}", None
-        )
+    if program.size > MAX_SLOTS:
+        raise StructureError("too-long", f"the program has {program.size} slots, more than {MAX_SLOTS}", None)
     for pc, instruction in program.code.items():
         _check(pc, instruction, policy)
 

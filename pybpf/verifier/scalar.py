@@ -7,6 +7,8 @@ every operation is computed once for each pair of operands. The tables live as l
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from typing import Final
 
 from pybpf import semantics
@@ -249,6 +251,33 @@ class Numbers:
             )
             self._joined[key] = self._joined[b, a] = joined
         return joined
+
+    def widen(self, old: Scalar, new: Scalar, limits: Sequence[int]) -> Scalar:
+        """A scalar that holds both, `new` being the larger: a bound that moved goes to the next of the sorted `limits`, of the
+        bits only those below the first unknown one are kept. Along any growing chain this happens only so often.
+        """
+        a, b = old.wide, new.wide
+        whole = views.top(self.width)
+        aligned = (b.mask & -b.mask) - 1 if b.mask else whole.mask
+        wide = whole._replace(
+            value=b.value & aligned,
+            mask=whole.mask & ~aligned,
+            umin=b.umin if b.umin >= a.umin else _below(limits, b.umin, whole.umin),
+            umax=b.umax if b.umax <= a.umax else _above(limits, b.umax, whole.umax),
+            smin=b.smin if b.smin >= a.smin else _below(limits, b.smin, whole.smin),
+            smax=b.smax if b.smax <= a.smax else _above(limits, b.smax, whole.smax),
+        )
+        return self._must(self.make(wide, views.top(self.half)))
+
+
+def _below(limits: Sequence[int], x: int, least: int) -> int:
+    index = bisect_right(limits, x)
+    return max(limits[index - 1], least) if index else least
+
+
+def _above(limits: Sequence[int], x: int, greatest: int) -> int:
+    index = bisect_left(limits, x)
+    return min(limits[index], greatest) if index < len(limits) else greatest
 
 
 def _next_at_least(x: int, h: int, low: int, high: int) -> int:

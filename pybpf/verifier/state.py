@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pybpf.memory import STACK_SIZE
 from pybpf.verifier.values import Atoms, Cell, Number, Pieces, Pointer, Target, Value, Values
+
+if TYPE_CHECKING:
+    from pybpf.verifier.explore import Node
 
 R10 = 10
 FIRST_SLOT = 11
@@ -35,20 +38,24 @@ class Frame:
 class State:
     """A state that one walk through a block changes. `copy` before sharing."""
 
-    __slots__ = ("cells", "frames", "proofs")
+    __slots__ = ("cells", "frames", "proofs", "visits")
 
-    def __init__(self, cells: list[Cell], frames: tuple[Frame, ...], proofs: Proofs) -> None:
+    def __init__(
+        self, cells: list[Cell], frames: tuple[Frame, ...], proofs: Proofs, visits: tuple[Node, ...] = ()
+    ) -> None:
         self.cells = cells
         self.frames = frames
         self.proofs = proofs
+        self.visits = visits
+        """The latest visit of the head of each loop that the state is in, outermost first."""
 
     def copy(self) -> State:
         """A state that can be changed without changing this one. Proofs are never changed in place."""
-        return State(self.cells.copy(), self.frames, self.proofs)
+        return State(self.cells.copy(), self.frames, self.proofs, self.visits)
 
     def key(self) -> tuple[object, ...]:
         """Equal for equal states."""
-        return (*self.cells, self.frames, frozenset(self.proofs.items()))
+        return (*self.cells, self.frames, frozenset(self.proofs.items()), self.visits)
 
     def proved(self, atoms: Atoms | None) -> int:
         """How many bytes are behind the packet's first byte plus `atoms`: none is known of, unless the sum is empty."""
@@ -103,19 +110,20 @@ def parts_of(cell: Cell) -> tuple[tuple[int, int, Value], ...]:
 def write_bytes(values: Values, cell: Cell, first: int, size: int, value: Value) -> Cell:
     """A slot after `size` bytes from `first` became `value`. What is overwritten in part keeps its other bytes as numbers.
 
-    A pointer of which a byte was overwritten is a pointer no longer: its remaining bytes are unknown numbers.
+    A pointer of which a byte was overwritten is a pointer no longer: its remaining bytes are unknown numbers, or as if never
+    written where no address may be read as a number.
     """
     end = first + size
     kept: list[tuple[int, int, Value]] = [(first, size, value)]
     for start, length, old in parts_of(cell):
         if start + length <= first or start >= end:
             kept.append((start, length, old))
-            continue
-        if start < first:
-            kept.append((start, first - start, extract(values, old, length, 0, first - start)))
-        if start + length > end:
-            rest = start + length - end
-            kept.append((end, rest, extract(values, old, length, length - rest, rest)))
+        elif isinstance(old, Number) or values.leaks:
+            if start < first:
+                kept.append((start, first - start, extract(values, old, length, 0, first - start)))
+            if start + length > end:
+                rest = start + length - end
+                kept.append((end, rest, extract(values, old, length, length - rest, rest)))
     return values.pieces(tuple(sorted(kept, key=lambda part: part[0])))
 
 

@@ -148,8 +148,10 @@ Cell = Number | Pointer | Pieces | None
 class Values:
     """The interning tables of one verification."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, leaks: bool = True) -> None:
         self.numbers: Final = Numbers()
+        self.leaks: Final = leaks
+        """Whether an address may be read as a number (`Policy.pointer_leaks`)."""
         self._numbers: dict[tuple[Scalar, Form | None], Number] = {}
         self._pointers: dict[tuple[Target, int, int, Scalar | None, Atoms | None, Atom | None], Pointer] = {}
         self._pieces: dict[tuple[tuple[int, int, Value], ...], Cell] = {}
