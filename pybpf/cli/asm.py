@@ -19,14 +19,21 @@ from pybpf.syntax import Syntax
 
 
 @click.command(
+    short_help="Assemble text to bytecode.",
     **options.examples(
         "pybpf asm filter.bpf                  writes filter.bin",
         "pybpf asm filter.bpf -o code --type xdp",
         "echo 'r0 = 1; exit' | tr ';' '\\n' | pybpf asm - -o accept.bin",
-    )
+    ),
 )
 @options.file
-@click.option("-o", "--output", metavar="FILE", type=click.Path(allow_dash=True), help="Where to write; FILE with .bin unless given.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    type=click.Path(allow_dash=True),
+    help="Where to write; FILE with .bin unless given.",
+)
 @options.type_
 @click.option(
     "--syntax",
@@ -58,7 +65,9 @@ def _beside(file: str) -> str:
     path = PurePath(file)
     if file == "-" or path.suffix == BYTECODE:
         raise click.UsageError("say where to write, with -o FILE")
-    return str(path.with_suffix(BYTECODE) if path.suffix == ASSEMBLER else path.with_name(path.name + BYTECODE))
+    return str(
+        path.with_suffix(BYTECODE) if path.suffix == ASSEMBLER else path.with_name(path.name + BYTECODE)
+    )
 
 
 def _numbered(program: Program, pc: int, instruction: Instruction) -> Instruction:
@@ -67,7 +76,10 @@ def _numbered(program: Program, pc: int, instruction: Instruction) -> Instructio
     if reference is None or reference.kind is RefKind.FUNCTION:
         return instruction
     if reference.kind is RefKind.HELPER:
-        raise Failure(f"pc {pc} calls {reference.name!r}: whose number depends on the program type: say .type or --type", Status.BAD_INPUT)
+        raise Failure(
+            f"pc {pc} calls {reference.name!r}: whose number depends on the program type: say .type or --type",
+            Status.BAD_INPUT,
+        )
     assert instruction.op.kind is Kind.LOAD_IMM64
     number = program.map_number(reference.name)
     return replace(instruction, imm=instruction.imm & ~0xFFFF_FFFF | number)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any, Final
 
 from pybpf.btf import Btf
 from pybpf.btf.values import read_value
-from pybpf.cli.output import print_table, say
+from pybpf.cli.output import print_table, printable, say
 from pybpf.errors import ElfError
 
 if TYPE_CHECKING:
@@ -47,17 +47,17 @@ def contents(map: BpfMap, btf: Btf | None) -> Contents:
 
 
 def print_contents(read: Contents) -> None:
-    """A table of a map, with a column for each member of keys and values."""
+    """A table of a map, with a column for each member of keys and, behind a bar, of values."""
     map, shown = read.map, read.entries[:_SHOWN]
     used = f"{len(read.entries):,} of {map.spec.max_entries:,} entries" + (" not zero" if read.zeros else "")
-    title = f"map {map.name}: {map.spec.type}, {used}"
+    say(printable(f"map {map.name}: {map.spec.type}, {used}"), bold=True)
     if not shown:
-        say(title, bold=True)
         return
-    rows = [[*_cells("index" if map.spec.type == "array" else "key", key), *_cells("value", value)] for key, value in shown]
+    key_name = "index" if map.spec.type == "array" else "key"
+    rows = [[*_cells(key_name, key), ("|", "|"), *_cells("value", value)] for key, value in shown]
     if len(rows[0]) > _COLUMNS:
-        rows = [[("key", _text(key)), ("value", _text(value))] for key, value in shown]
-    print_table(title, [name for name, _ in rows[0]], [[text for _, text in row] for row in rows])
+        rows = [[(key_name, _text(key)), ("|", "|"), ("value", _text(value))] for key, value in shown]
+    print_table([name for name, _ in rows[0]], [[text for _, text in row] for row in rows])
     if len(read.entries) > _SHOWN:
         say(f"and {len(read.entries) - _SHOWN:,} more: --format json prints them all", dim=True)
 

@@ -12,16 +12,19 @@ from pybpf.syntax import Syntax
 
 
 @click.command(
+    short_help="Print programs as text, with lines of C.",
     **options.examples(
         "pybpf disasm firewall.o                             every program",
         "pybpf disasm --pcs --encoding firewall.o ingress    one, with slot numbers and bytes",
         "pybpf disasm firewall.o ingress > ingress.bpf       text that pybpf asm reads",
-    )
+    ),
 )
 @options.file
 @options.program
 @options.type_
-@click.option("--source/--no-source", default=True, show_default=True, help="Lines of C, where FILE has them.")
+@click.option(
+    "--source/--no-source", default=True, show_default=True, help="Lines of C, where FILE has them."
+)
 @click.option("--pcs", is_flag=True, help="The slot number before each instruction.")
 @click.option("--encoding", is_flag=True, help="The bytes of each instruction.")
 @click.option(

@@ -26,6 +26,7 @@ class CaptureClock:
     now: int = 0
 
     def __call__(self) -> int:
+        """See `pybpf.program_types.Clock`."""
         return self.now
 
 
@@ -48,7 +49,7 @@ class Outcome:
         if self.packets is None:
             return batch
         left = PacketBatch.from_packets(
-            self.packets, timestamps=batch.timestamps, link_type=batch.link_type
+            self.packets, timestamps=batch.timestamps.tolist(), link_type=batch.link_type
         )
         # What the snap length cut off is still missing.
         return replace(left, original_lengths=left.lengths + (batch.original_lengths - batch.lengths))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
@@ -47,6 +48,8 @@ def blaming(file: str) -> Iterator[None]:
     """Make what goes wrong the fault of a file. Errors of unexpected kinds pass."""
     try:
         yield
+    except BrokenPipeError:
+        raise
     except (Failure, BpfError, OSError, MemoryError) as error:
         raise failure(click.format_filename(file), error) from error
 
@@ -54,7 +57,7 @@ def blaming(file: str) -> Iterator[None]:
 def read_bytes(file: str) -> bytes:
     """A file's bytes; ``-`` is standard input."""
     if file == "-":
-        return click.get_binary_stream("stdin").read()
+        return sys.stdin.buffer.read()
     with open(file, "rb") as stream:
         return stream.read()
 
@@ -73,7 +76,9 @@ def read_object(file: str, type: str | None = None) -> Object:
     with blaming(file):
         if path.suffix == ASSEMBLER:
             program = assemble(read_text(file), type=type, name=path.stem)
-            return Object({program.name: program}, {spec.name: spec for spec in program.maps}, program.license)
+            return Object(
+                {program.name: program}, {spec.name: spec for spec in program.maps}, program.license
+            )
         data = read_bytes(file)
         if path.suffix == BYTECODE and not data.startswith(_ELF_MAGIC):
             program = Program.from_bytes(data, type=type, name=path.stem)

@@ -20,10 +20,11 @@ from pybpf.program_types import BY_NAME, ProgramType
 
 
 @click.command(
+    short_help="Show what an object holds.",
     **options.examples(
         "pybpf inspect firewall.o",
         "pybpf inspect --format json firewall.o | jq '.maps[].name'",
-    )
+    ),
 )
 @options.file
 @options.type_
@@ -107,7 +108,9 @@ def _unsupported(program: Program) -> Iterator[str]:
         yield f"program type {name}"
     if program.defect is not None:
         yield str(program.defect)
-    yield from dict.fromkeys(ref.name for ref in program.references.values() if ref.kind is RefKind.UNSUPPORTED)
+    yield from dict.fromkeys(
+        ref.name for ref in program.references.values() if ref.kind is RefKind.UNSUPPORTED
+    )
     yield from (f"map {spec.name}: type {spec.type}" for spec in program.maps if spec.type not in TYPES)
     if name in BY_NAME:
         table = _helper_table(program)
@@ -148,13 +151,20 @@ def _print(file: str, holds: dict[str, Any]) -> None:
     if holds["maps"]:
         say()
         _print_maps(holds["maps"])
-    missing = [(program["name"], reason) for program in holds["programs"] for reason in program["unsupported"]]
+    missing: dict[str, list[str]] = {}
+    for program in holds["programs"]:
+        for reason in program["unsupported"]:
+            missing.setdefault(reason, []).append(program["name"])
     if missing or holds["notes"]:
         say("\nunsupported", bold=True)
-        for name, reason in missing:
-            say(printable(f"  {name}: {reason}"))
+        for reason, names in missing.items():
+            say(printable(f"  {reason} ({_some(names)})"))
         for note in holds["notes"]:
             say(printable(f"  {note}"))
+
+
+def _some(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _print_programs(programs: list[dict[str, Any]]) -> None:
@@ -171,7 +181,7 @@ def _print_programs(programs: list[dict[str, Any]]) -> None:
         )
         for program in programs
     ]
-    print_table("", columns, rows)
+    print_table(columns, rows)
 
 
 def _print_maps(maps: list[dict[str, Any]]) -> None:
@@ -185,8 +195,12 @@ def _print_maps(maps: list[dict[str, Any]]) -> None:
             spec["value_type"] or "-",
             spec["value_size"],
             spec["max_entries"],
-            " ".join(word for word, said in (("read-only", spec["read_only"]), ("unsupported", not spec["supported"])) if said),
+            " ".join(
+                word
+                for word, said in (("read-only", spec["read_only"]), ("unsupported", not spec["supported"]))
+                if said
+            ),
         )
         for spec in maps
     ]
-    print_table("", columns, rows)
+    print_table(columns, rows)

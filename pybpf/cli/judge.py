@@ -95,7 +95,10 @@ def judge(program: Program) -> Judgement:
 def _verify(program: Program) -> VerifiedProgram:
     if program.type is None:
         place = f"section {program.section!r}" if program.section else "the file"
-        raise UnsupportedError(f"{place} does not say the program's type: give one with --type {'|'.join(BY_NAME)}", "program-type")
+        raise UnsupportedError(
+            f"{place} does not say the program's type: give one with --type {'|'.join(BY_NAME)}",
+            "program-type",
+        )
     return verify(program)
 
 

@@ -19,6 +19,8 @@ from pybpf.errors import BpfError
 _COMMANDS: Final = ("verify", "run", "disasm", "asm", "inspect", "version")
 """Each is the function ``command`` of the module of its name in this package."""
 
+_DEBUG: Final = "PYBPF_DEBUG"
+
 
 class Commands(click.Group):
     """Imports a command when it is called, and ends in a line on standard error whatever happens."""
@@ -36,23 +38,23 @@ class Commands(click.Group):
         return command
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Run, flush what was printed and exit with a `Status`."""
+        """Run, flush what was printed, and exit with a `Status`."""
         try:
-            try:
-                result = super().main(*args, **kwargs | {"standalone_mode": False})
-                status = int(result or 0)
-            finally:
-                sys.stdout.flush()
+            result = super().main(*args, **kwargs | {"standalone_mode": False})
+            sys.stdout.flush()
+            status = int(result or 0)
         except click.ClickException as error:
             _complain_of_usage(error)
             status = Status.BAD_INPUT
         except BrokenPipeError:
-            # Nobody reads on. What is still buffered must not fail again at exit.
+            # Nobody reads on. What is still buffered must not fail once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             status = Status.BROKEN_PIPE
         except (KeyboardInterrupt, click.Abort):
             complain("interrupted")
             status = Status.INTERRUPTED
+        except Exception as error:
+            status = _end(error, debug=bool(os.environ.get(_DEBUG)))
         sys.exit(status)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -61,20 +63,9 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
-        except Failure as failure:
-            complain(failure.message)
-            if failure.context:
-                click.echo(failure.context, err=True)
-            status, error = failure.status, failure.__cause__ or failure
-        except BpfError as error_:
-            complain(str(error_))
-            status, error = status_of(error_), error_
-        except Exception as error_:
-            complain(f"{type(error_).__name__}: {error_}")
-            status, error = Status.INTERNAL, error_
-        if status is Status.INTERNAL:
-            _ask_for_report(error, ctx.params["debug"])
-        ctx.exit(status)
+        except Exception as error:
+            status = _end(error, debug=ctx.params["debug"])
+        return ctx.exit(status)
 
 
 def _complain_of_usage(error: click.ClickException) -> None:
@@ -85,13 +76,21 @@ def _complain_of_usage(error: click.ClickException) -> None:
     complain(f"{place}{message[:1].lower()}{message[1:]} (see {command} --help)")
 
 
-def _ask_for_report(error: BaseException, debug: bool) -> None:
-    if debug:
-        traceback.print_exception(error)
-    complain(
-        "this is a bug in pybpf: please report it, with the file"
-        + ("" if debug else " and what 'pybpf --debug' prints in front of the same command")
-    )
+def _end(error: Exception, *, debug: bool) -> Status:
+    """Say what went wrong, and which status that is."""
+    status = error.status if isinstance(error, Failure) else status_of(error)
+    if status is not Status.INTERNAL or isinstance(error, BpfError | Failure):
+        complain(str(error))
+    else:
+        complain(f"{type(error).__name__}: {error}")
+    if isinstance(error, Failure) and error.context:
+        click.echo(error.context, err=True)
+    if status is Status.INTERNAL:
+        if debug:
+            traceback.print_exception(error)
+        ask = "" if debug else ", and what 'pybpf --debug' prints in front of the same command"
+        complain(f"this is a bug in pybpf: please report it with the file{ask}")
+    return status
 
 
 @click.group(
@@ -109,7 +108,7 @@ Examples:
     pybpf run firewall.o --pcap traffic.pcap --maps""",
 )
 @click.version_option(__version__, prog_name="pybpf", message="%(prog)s %(version)s")
-@click.option("--debug", is_flag=True, envvar="PYBPF_DEBUG", help="Show where in pybpf an internal error arose.")
+@click.option("--debug", is_flag=True, envvar=_DEBUG, help="Show where in pybpf an internal error arose.")
 @click.pass_context
 def cli(ctx: click.Context, debug: bool) -> None:
     """Load, verify, run and compile eBPF programs: no kernel, no root, no C compiler.

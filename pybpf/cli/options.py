@@ -7,12 +7,13 @@ from typing import Any, Final
 import click
 from click.shell_completion import CompletionItem
 
+from pybpf.cli.status import Failure
 from pybpf.program_types import BY_NAME
 
 
 def _program_names(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The programs of the file that stands before, for a shell."""
-    from pybpf.cli.files import Failure, read_object
+    from pybpf.cli.files import read_object
 
     try:
         programs = read_object(ctx.params["file"]).programs
@@ -26,9 +27,7 @@ def _program_names(ctx: click.Context, parameter: click.Parameter, incomplete: s
 
 
 file: Final = click.argument("file", metavar="FILE", type=click.Path(allow_dash=True))
-program: Final = click.argument(
-    "name", metavar="[PROGRAM]", required=False, shell_complete=_program_names
-)
+program: Final = click.argument("name", metavar="[PROGRAM]", required=False, shell_complete=_program_names)
 type_: Final = click.option(
     "--type",
     type=click.Choice(list(BY_NAME)),

@@ -44,29 +44,31 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(value, indent=2))
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+class Figure(str):
+    """A number as text: aligned like one."""
+
+    __slots__ = ()
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table; numbers are right-aligned. Off a terminal it is as wide as it needs to be."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    cells = [[(printable(cell), isinstance(cell, int | float)) for cell in row] for row in rows]
+    cells = [[(printable(cell), isinstance(cell, int | float | Figure)) for cell in row] for row in rows]
     numeric = [bool(cells) and all(row[i][1] for row in cells) for i in range(len(columns))]
-    table = Table(
-        title=Text(printable(title)),
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        show_edge=False,
-    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name, right in zip(columns, numeric, strict=True):
         table.add_column(Text(printable(name)), justify="right" if right else "left", overflow="fold")
     for row in cells:
         table.add_row(*(Text(text) for text, _ in row))
-    console = Console(width=None if sys.stdout.isatty() else _WIDE, highlight=False, soft_wrap=False)
-    console.print(table)
+    console = Console(width=None if sys.stdout.isatty() else _WIDE)
+    with console.capture() as drawn:
+        console.print(table)
+    for line in drawn.get().splitlines():
+        click.echo(line.rstrip())
 
 
 class Progress:
@@ -84,7 +86,9 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.clear()
 
     def show(self, done: int, name: str = "") -> None:

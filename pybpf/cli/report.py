@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pybpf.btf import Btf
 from pybpf.cli.contents import Contents, as_json, contents, print_contents
 from pybpf.cli.execute import Outcome
-from pybpf.cli.output import print_json, print_table, printable, say
+from pybpf.cli.output import Figure, print_json, print_table, printable, say
 from pybpf.runtime import EngineName, Instance
 
 if TYPE_CHECKING:
@@ -90,20 +90,28 @@ def print_report(report: Report, *, maps: bool, json: bool) -> None:
 def _print_heading(report: Report) -> None:
     program, type_ = report.instance.verified.program, report.instance.verified.type
     rounds = f", {report.rounds:,} times" if report.rounds > 1 else ""
-    say(f"{printable(program.name)} ({type_.name}): verified, {len(program.code)} instructions, {report.engine}", bold=True)
+    say(
+        f"{printable(program.name)} ({type_.name}): verified, {len(program.code)} instructions, {report.engine}",
+        bold=True,
+    )
     say(f"{printable(report.capture)}: {len(report.batch):,} packets{rounds}\n")
 
 
 def _print_verdicts(report: Report) -> None:
     type_, counts = report.instance.verified.type, report.outcome.counts.most_common()
     rows = [
-        (type_.verdict(value), value, f"{count:,}", f"{100 * count / report.packets:.1f} %")
+        (
+            type_.verdict(value),
+            value,
+            Figure(f"{count:,}"),
+            Figure(f"{100 * count / report.packets:.1f} %"),
+        )
         for value, count in counts[:_VALUES_SHOWN]
     ]
     if not rows:
         say("no packets")
         return
-    print_table("", ("verdict", "r0", "packets", "share"), rows)
+    print_table(("verdict", "r0", "packets", "share"), rows)
     if len(counts) > _VALUES_SHOWN:
         rest = sum(count for _, count in counts[_VALUES_SHOWN:])
         say(f"and {len(counts) - _VALUES_SHOWN:,} more values of r0, for {rest:,} packets", dim=True)

@@ -25,24 +25,40 @@ _PASSING: Final = ("match", "PASS")
 
 
 @click.command(
+    short_help="Run a program over a capture.",
     **options.examples(
         "pybpf run firewall.o --pcap traffic.pcap",
         "pybpf run firewall.o ingress --pcap traffic.pcapng --maps",
         "pybpf run nat.o --pcap in.pcap --write out.pcap --verdict TX",
         "pybpf run limiter.o --pcap traffic.pcap --clock capture",
         "pybpf run firewall.o --pcap traffic.pcap --repeat 1000",
-    )
+    ),
 )
 @options.file
 @options.program
 @click.option(
-    "--pcap", "capture", metavar="CAPTURE", required=True, type=click.Path(), help="The packets: pcap or pcapng, or either with gzip."
+    "--pcap",
+    "capture",
+    metavar="CAPTURE",
+    required=True,
+    type=click.Path(),
+    help="The packets: pcap or pcapng, or either with gzip.",
 )
 @options.type_
 @click.option("--maps", is_flag=True, help="Print what the maps hold in the end.")
-@click.option("--write", "target", metavar="FILE", type=click.Path(), help="Write the packets that matched or passed to a capture.")
 @click.option(
-    "--verdict", "verdicts", metavar="NAME", multiple=True, help="Write the packets of this verdict, or number, instead; may be repeated."
+    "--write",
+    "target",
+    metavar="FILE",
+    type=click.Path(),
+    help="Write the packets that matched or passed to a capture.",
+)
+@click.option(
+    "--verdict",
+    "verdicts",
+    metavar="NAME",
+    multiple=True,
+    help="Write the packets of this verdict, or number, instead; may be repeated.",
 )
 @click.option(
     "--engine",
@@ -58,8 +74,19 @@ _PASSING: Final = ("match", "PASS")
     show_default=True,
     help="What time it is for the program.",
 )
-@click.option("--repeat", metavar="N", type=click.IntRange(min=1), default=1, help="Go through the capture N times; maps are kept.")
-@click.option("--budget", metavar="N", type=click.IntRange(min=1), help="Instructions that a packet may take, in the interpreter.")
+@click.option(
+    "--repeat",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Go through the capture N times; maps are kept.",
+)
+@click.option(
+    "--budget",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Instructions that a packet may take, in the interpreter.",
+)
 @click.option("--truncated", is_flag=True, help="Accept a capture that ends in the middle of a packet.")
 @options.format_
 def command(
@@ -124,7 +151,11 @@ def _accepted(file: str, judgement: Judgement) -> VerifiedProgram:
     if judgement.verified is not None:
         return judgement.verified
     where = f"{click.format_filename(file)}: {row.verdict}: {judgement.error}"
-    hint = f" (pybpf verify -v {click.format_filename(file)} {row.program} explains)" if row.verdict == "rejected" else ""
+    hint = (
+        f" (pybpf verify -v {click.format_filename(file)} {row.program} explains)"
+        if row.verdict == "rejected"
+        else ""
+    )
     raise Failure(where + hint, STATUS[row.verdict]) from judgement.error
 
 
@@ -133,10 +164,14 @@ def _choice(type: ProgramType, given: Sequence[str]) -> Callable[[int], bool]:
     names = sorted(set(type.verdicts.values()))
     wanted = [verdict for verdict in given or _PASSING if given or verdict in names]
     if not wanted:
-        raise click.UsageError(f"no verdict of program type {type.name!r} lets packets through: choose with --verdict")
+        raise click.UsageError(
+            f"no verdict of program type {type.name!r} lets packets through: choose with --verdict"
+        )
     for verdict in wanted:
         if verdict.lower() not in (name.lower() for name in names) and not _is_number(verdict):
-            raise click.UsageError(f"no verdict {verdict!r} of program type {type.name!r}: it has {', '.join(names)}")
+            raise click.UsageError(
+                f"no verdict {verdict!r} of program type {type.name!r}: it has {', '.join(names)}"
+            )
     lower = {verdict.lower() for verdict in wanted}
     numbers = {int(verdict, 0) for verdict in wanted if _is_number(verdict)}
     return lambda value: type.verdict(value).lower() in lower or value in numbers
@@ -153,7 +188,9 @@ def _doubt_link_type(capture: str, batch: PacketBatch) -> None:
     from pybpf.packets import LINKTYPE_ETHERNET
 
     if len(batch) and batch.link_type != LINKTYPE_ETHERNET:
-        complain(f"note: {capture}: packets of link type {batch.link_type}, which do not begin with an Ethernet header")
+        complain(
+            f"note: {capture}: packets of link type {batch.link_type}, which do not begin with an Ethernet header"
+        )
 
 
 def _write(target: str, batch: PacketBatch, outcome: Outcome, chosen: Callable[[int], bool]) -> int:

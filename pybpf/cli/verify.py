@@ -17,24 +17,27 @@ from pybpf.cli.output import Progress, print_json, printable, say
 from pybpf.cli.status import worst
 from pybpf.errors import VerifierError
 from pybpf.program import SourceLine
-from pybpf.verifier.explain import Explanation
+from pybpf.verifier.explain import Explanation, Step
 
 _COLOUR: Final = {"accepted": "green", "rejected": "red", "budget": "red", "unsupported": "yellow"}
 
 
 @click.command(
+    short_help="Prove that programs are safe, or say why not.",
     **options.examples(
         "pybpf verify firewall.o                   every program of the object",
         "pybpf verify -v firewall.o ingress        one, with the whole story of a rejection",
         "pybpf verify --type xdp program.bpf       assembler text",
         "pybpf verify --format json firewall.o     for scripts",
-    )
+    ),
 )
 @options.file
 @options.program
 @options.type_
 @options.format_
-@click.option("-v", "--verbose", is_flag=True, help="Explain rejections: registers, and the path in lines of C.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Explain rejections: registers, and the path in lines of C."
+)
 @click.pass_context
 def command(
     ctx: click.Context, file: str, name: str | None, type: str | None, format: str, verbose: bool
@@ -64,7 +67,9 @@ def command(
 def _print_judgement(judgement: Judgement, *, story: bool, verbose: bool) -> None:
     row = judgement.row
     verdict = click.style(f"{row.verdict:<12}", fg=_COLOUR[row.verdict], bold=True)
-    say(f"{verdict}{printable(row.program)} ({printable(row.type or 'no type')}): {printable(_said(judgement))}")
+    say(
+        f"{verdict}{printable(row.program)} ({printable(row.type or 'no type')}): {printable(_said(judgement))}"
+    )
     if story and isinstance(judgement.error, VerifierError):
         for line in _story(judgement.error, verbose):
             say(f"  {printable(line)}".rstrip())
@@ -96,7 +101,9 @@ def _story(error: VerifierError, verbose: bool) -> Iterator[str]:
     yield from _labelled("known", explanation.known)
     if verbose:
         yield from _labelled("registers", *explanation.registers)
-        yield from _labelled("path" if explanation.definite else "path (joined with others)", *_path(explanation))
+        yield from _labelled(
+            "path" if explanation.definite else "path (joined with others)", *_path(explanation)
+        )
     yield from _labelled("try", explanation.hint)
 
 
@@ -117,14 +124,17 @@ def _labelled(label: str, *lines: str) -> Iterator[str]:
 
 def _path(explanation: Explanation) -> Iterator[str]:
     """The way to the failure, a line for each line of source."""
-    for place, steps in groupby(explanation.path, key=lambda step: step.source and (step.source.file, step.source.line)):
-        first = next(steps)
-        last = [first, *steps][-1]
+    for _, group in groupby(explanation.path, key=_place):
+        steps = list(group)
+        first, last = steps[0], steps[-1]
         pcs = f"pc {first.pc}" if first is last else f"pc {first.pc} to {last.pc}"
-        if place is None or first.source is None:
-            yield pcs
-        else:
-            yield f"{pcs:<14}{first.source.file}:{first.source.line}  {first.source.text.strip()}"
+        if first.source is not None:
+            pcs = f"{pcs:<14}{first.source.file}:{first.source.line}  {first.source.text.strip()}"
+        yield pcs
+
+
+def _place(step: Step) -> tuple[str, int]:
+    return (step.source.file, step.source.line) if step.source is not None else ("", step.pc)
 
 
 def _print_summary(rows: Sequence[Row], verbose: bool) -> None:

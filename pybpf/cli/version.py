@@ -12,7 +12,7 @@ from pybpf.cli.options import examples
 from pybpf.cli.output import say
 
 
-@click.command(**examples("pybpf version"))
+@click.command(short_help="Print what is installed.", **examples("pybpf version"))
 def command() -> None:
     """Print the versions of pybpf and of what it stands on."""
     say(f"pybpf {__version__}")
