@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from pybpf.errors import ArgumentError, Trap, UnsupportedError
+from pybpf.jit.arrays import AddressBook, result_pointer
 from pybpf.jit.callback import Host
 from pybpf.jit.driver import RUN, RUN_BATCH
 from pybpf.jit.engine import Code
@@ -28,7 +28,7 @@ Buffer = bytes | bytearray | memoryview
 
 _U64, _U32, _POINTER = ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
 _RUN: Final = ctypes.CFUNCTYPE(_U64, _U64, _POINTER, _U32)
-_RUN_BATCH: Final = ctypes.CFUNCTYPE(_U64, *[_U64] * 7, _POINTER, _U64)
+_RUN_BATCH: Final = ctypes.CFUNCTYPE(_U64, *[_U64] * 5, _POINTER, _U64, _POINTER, _U64)
 
 
 class NativeProgram:
@@ -69,6 +69,7 @@ class NativeInstance:
         self._writes_context = context is not None and any(field.writable for field in context.fields)
         # A run takes a state from here and puts it back, so that each thread has its own while it runs.
         self._states: list[RunState] = []
+        self._addresses = AddressBook()
 
     def run(self, packet: Buffer, context: Buffer | None = None) -> int:
         """Run the program on one packet: r0.
@@ -84,15 +85,17 @@ class NativeInstance:
             pointer = self._writable(packet) if length else None
         else:
             pointer = packet if type(packet) is bytes else bytes(packet)
-        if context is not None or self._writes_context:
-            return self._run_in_context(pointer, length, context)
         state = self._take_state()
         try:
+            if context is not None or self._writes_context:
+                state.context = self._context(bytes(len(self._zeros)) if context is None else context)
             value: int = self._run(state.address, pointer, length)
             if state.site:
                 raise self._stopped(state)
             return value
         finally:
+            if context is not None or self._writes_context:
+                state.context = self._zeros
             self._states.append(state)
 
     def run_batch(
@@ -104,34 +107,29 @@ class NativeInstance:
         what `run` raises, with the packet's number; the results of the packets before it stand.
         """
         if self._writes_context:
+            name = self._type.name
             raise UnsupportedError(
-                f"program type {self._type.name!r} writes its context: run packets one by one", "batch"
+                f"program type {name!r} writes its context: run packets one by one", "batch"
             )
-        count = len(batch)
-        if results.shape != (count,):
-            raise ArgumentError(f"{count} packets, but room for results of shape {results.shape}")
-        copy = bytearray(int(batch.lengths.max(initial=0)) + 1) if self._type.packet_writable else None
+        out = result_pointer(results, len(batch))
+        copy, limit = None, MAX_PACKET
+        if self._type.packet_writable:
+            limit = int(batch.lengths.max(initial=0))
+            copy = ctypes.create_string_buffer(limit + 1)
         state = self._take_state()
         try:
-            with self._given(state, context):
-                done: int = self._run_batch(
-                    state.address,
-                    _address(batch.data, "data", "|u1"),
-                    len(batch.data),
-                    _address(batch.offsets, "offsets", "<u8"),
-                    _address(batch.lengths, "lengths", "<u4"),
-                    _address(results, "results", "<u8", writable=True),
-                    count,
-                    None if copy is None else ctypes.byref(ctypes.c_char.from_buffer(copy)),
-                    MAX_PACKET if copy is None else len(copy),
-                )
+            if context is not None:
+                state.context = self._context(context)
+            arrays = self._addresses.find(batch)
+            done: int = self._run_batch(state.address, *arrays, out, len(batch), copy, limit)
             if state.site:
                 raise self._stopped(state, packet=done)
-            if done < count:
+            if done < len(batch):
                 raise ArgumentError(
                     f"packet {done} is longer than {MAX_PACKET} bytes or not in the batch's data"
                 )
         finally:
+            state.context = self._zeros
             self._states.append(state)
 
     def _check(self, maps: Sequence[BpfMap]) -> None:
@@ -141,45 +139,23 @@ class NativeInstance:
             names = ", ".join(repr(spec.name) for spec in self._program.maps) or "none"
             raise ArgumentError(f"program {self._program.name!r} was compiled for other maps: {names}")
 
-    def _run_in_context(self, pointer: Any, length: int, context: Buffer | None) -> int:
-        if context is None:
-            context = bytearray(len(self._zeros))
-        state = self._take_state()
-        try:
-            with self._given(state, context):
-                value: int = self._run(state.address, pointer, length)
-            if state.site:
-                raise self._stopped(state)
-            return value
-        finally:
-            self._states.append(state)
-
-    @contextmanager
-    def _given(self, state: RunState, context: Buffer | None) -> Iterator[None]:
-        """Let the state point to a context while a run lasts."""
-        if context is None:
-            yield
-            return
+    def _context(self, context: Buffer) -> Any:
+        """A context's bytes where native code can write to them: the caller's own, unless those are read-only."""
         layout = self._type.context
-        if layout is None or len(context) != layout.size:
-            size = layout.size if layout is not None else 0
+        size = layout.size if layout is not None else 0
+        if len(context) != size:
             raise ArgumentError(
                 f"the context of program type {self._type.name!r} is {size} bytes, {len(context)} are given"
             )
-        copied = isinstance(context, bytes) or memoryview(context).readonly
-        fields = (ctypes.c_char * layout.size).from_buffer(bytearray(context) if copied else context)
-        state.set_context(ctypes.addressof(fields))
-        try:
-            yield
-        finally:
-            state.set_context(ctypes.addressof(self._zeros))
+        read_only = memoryview(context).readonly
+        return (ctypes.c_char * size).from_buffer(bytearray(context) if read_only else context)
 
     def _take_state(self) -> RunState:
         try:
             return self._states.pop()
         except IndexError:
             state = self._host.new_state()
-            state.set_context(ctypes.addressof(self._zeros))
+            state.context = self._zeros
             return state
 
     def _writable(self, packet: Buffer) -> Any:
@@ -220,14 +196,3 @@ class NativeInstance:
                 return f"helper argument {address:#x} is not the map that was proved"
             case TrapCode.PYTHON:
                 return "a function of the host's failed"
-
-
-def _address(array: NDArray[Any], name: str, type_: str, writable: bool = False) -> int:
-    """Where an array's numbers begin. Raises `ArgumentError` for an array that native code cannot take."""
-    interface = array.__array_interface__
-    address, read_only = interface["data"]
-    if interface["typestr"] != type_ or array.ndim != 1 or interface["strides"] is not None:
-        raise ArgumentError(f"{name}: expected a contiguous array of one dimension, {type_}")
-    if writable and read_only:
-        raise ArgumentError(f"{name}: the array is read-only")
-    return int(address)

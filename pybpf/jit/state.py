@@ -53,7 +53,7 @@ def unpack_site(value: int) -> tuple[TrapCode, int]:
 class RunState:
     """The state of one run at a time. `failure` is the exception of a function of the host's that stopped it."""
 
-    __slots__ = ("_words", "address", "failure")
+    __slots__ = ("_context", "_words", "address", "failure")
 
     def __init__(self, clock: int, helper: int, maps: Sequence[int]) -> None:
         """Addresses of the host's functions, 0 for none, and of the maps' blocks."""
@@ -71,9 +71,15 @@ class RunState:
         """The address to blame."""
         return self._words[ADDRESS // 8]
 
-    def set_context(self, address: int) -> None:
-        """Where the bytes of the context are."""
-        self._words[CONTEXT // 8] = address
+    @property
+    def context(self) -> ctypes.Array[ctypes.c_char]:
+        """The bytes of the context."""
+        return self._context
+
+    @context.setter
+    def context(self, context: ctypes.Array[ctypes.c_char]) -> None:
+        self._context = context
+        self._words[CONTEXT // 8] = ctypes.addressof(context)
 
     def stop(self, site: int, failure: BaseException) -> None:
         """End the run under way when control returns to it."""
