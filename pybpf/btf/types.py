@@ -238,11 +238,19 @@ class Btf:
             return Type(id, kind, name, 0, word, members, flag=flag)
         return Type(id, kind, name, word, 0, members, flag=flag)
 
+    def _name(self, id: int) -> str:
+        """The name of a type that may not exist and need not be read for it."""
+        if not 0 < id < len(self):
+            return ""
+        start = self._offsets[id - 1]
+        word = self._records[start : start + 4]
+        return self.strings[int.from_bytes(word, self.byteorder)]
+
     def _member(self, kind: Kind, flag: bool, words: tuple[int, ...]) -> Member:
         match kind:
             case Kind.DATASEC:
                 type_, offset, size = words
-                return Member(self[type_].name if type_ < len(self) else "", type_, offset, size)
+                return Member(self._name(type_), type_, offset, size)
             case Kind.ENUM:
                 name, value = words
                 return Member(self.strings[name], value=value if flag else value & 0xFFFF_FFFF)

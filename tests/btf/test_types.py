@@ -180,6 +180,15 @@ def test_circles():
         btf.size_of(3)
 
 
+def test_a_section_that_holds_itself():
+    """Its variables are named without reading them."""
+    builder = BtfBuilder()
+    builder.datasec(".data", (1, 0, 4))
+    btf = Btf.parse(builder.build())
+    btf.check()
+    assert btf[1].members == (Member(".data", 1, 0, 4),)
+
+
 def test_ids_and_names_that_do_not_exist():
     """Found when they are asked for."""
     builder = BtfBuilder()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from pybpf import Object, SourceLine, UnsupportedError, load
@@ -14,12 +16,12 @@ from tests.elf.builder import EXIT, MOV, NOTYPE, R_64_32, UNDEFINED, Elf, call
 def described(
     elf: Elf,
     btf: BtfBuilder,
-    lines: list[tuple[int, ...]] = [],
-    core: list[tuple[int, ...]] = [],  # noqa: B006
+    lines: Sequence[tuple[int, ...]] = (),
+    core: Sequence[tuple[int, ...]] = (),
 ) -> Object:
     """Load with records for section xdp."""
     ext = ExtBuilder(btf)
-    data = ext.build(ext.part(8), ext.part(16, ("xdp", lines)), ext.part(16, ("xdp", core)))
+    data = ext.build(ext.part(8), ext.part(16, ("xdp", list(lines))), ext.part(16, ("xdp", list(core))))
     elf.section(".BTF", btf.build(), 0)
     elf.section(".BTF.ext", data, 0)
     return load(elf.build())
