@@ -1,0 +1,177 @@
+"""Writes the pages of the reference that are the tables of pybpf: ``python docs/reference/generate.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from pybpf import asm, helpers
+from pybpf.isa import OPS, Kind, Op
+from pybpf.program_types import BY_NAME, ProgramType
+
+HERE = Path(__file__).parent
+NOTE: Final = "<!-- Written by generate.py from the tables of pybpf: change those. -->"
+
+# Kind -> (heading, section of RFC 9669, what the instructions do).
+KINDS: Final = {
+    Kind.ALU: (
+        "Arithmetic",
+        "4.1",
+        "`r` names 64 bits of a register, `w` its lower 32; an operation on `w` clears the upper half. An immediate is "
+        "sign-extended. Shift amounts are cut to the width. Division by zero gives 0, and the remainder is the dividend; `s/` "
+        "and `s%` truncate towards zero. `(s8)` and its like sign-extend.",
+    ),
+    Kind.END: (
+        "Byte order",
+        "4.2",
+        "The lower 16, 32 or 64 bits, from the machine's order to little-endian or big-endian, or swapped; the bits above "
+        "become zero. pybpf's machine is little-endian on every host.",
+    ),
+    Kind.LOAD_IMM64: (
+        "Wide loads",
+        "5.4",
+        "Two slots; the second holds the upper 32 bits. What the number stands for is told by the source field. In "
+        "programs with names the text is `r1 = flows ll` for a map and `r1 = .rodata + 8 ll` for a byte of a map's value.",
+    ),
+    Kind.LOAD: ("Loads", "5.1, 5.2", "From memory at a register and a displacement; `u` zero-extends, `s` sign-extends."),
+    Kind.STORE: ("Stores", "5.1", "To memory at a register and a displacement, of a register or a sign-extended immediate."),
+    Kind.ATOMIC: (
+        "Atomic operations",
+        "5.3",
+        "Indivisible towards every other access of the same memory. The forms that fetch leave what the memory held in the "
+        "register; `cmpxchg` stores where r0 equals the memory and leaves in r0 what that held. `load_acquire` and "
+        "`store_release` order the accesses around them; they are Linux's, not the RFC's.",
+    ),
+    Kind.PACKET: (
+        "Packet loads",
+        "5.5",
+        "Into r0, in network byte order, from the packet of a socket filter. An access outside the packet ends the program "
+        "with result 0.",
+    ),
+    Kind.JUMP: ("Jumps", "4.3", "Count slots from the next instruction; `gotol` with 32 bits."),
+    Kind.BRANCH: ("Branches", "4.3", "As jumps, where the comparison holds; `&` is true where a bit is common."),
+    Kind.CALL: ("Calls of helpers", "4.3.1", "Arguments in r1 to r5, the result in r0; r1 to r5 are lost. A `kfunc` is a function of the kernel, by its BTF id."),
+    Kind.CALL_LOCAL: ("Calls of functions", "4.3.2", "To a slot, counted from the next instruction, with a stack of its own."),
+    Kind.CALL_REGISTER: ("Calls through a register", "none", "What clang emits for a call of a pointer; not in the RFC."),
+    Kind.EXIT: ("Exit", "4.3", "Returns r0 to the caller."),
+}  # fmt: skip
+
+
+def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    """A table in Markdown."""
+    heads = list(heads)
+    yield line(heads)
+    yield line("---" for _ in heads)
+    yield from map(line, rows)
+
+
+def line(cells: Iterable[str]) -> str:
+    """A row of a table."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def prose(docstring: str | None) -> str:
+    """A docstring as Markdown: its literals in single quotes, its first line left out."""
+    return (docstring or "").split("\n", 1)[1].strip("\n").replace("``", "`")
+
+
+def fixed(op: Op) -> str:
+    """The fields that tell a row from others of its opcode."""
+    fields = ((name, getattr(op, name)) for name in ("src", "offset", "imm"))
+    return ", ".join(
+        f"{name} {value:#x}" if value > 9 else f"{name} {value}" for name, value in fields if value
+    )
+
+
+def operands(text: str) -> str:
+    """A row's text with its operands as people write them."""
+    names = {"dst": "D", "src": "S", "off": "+ N", "imm": "N", "next": "N", "target": "L"}
+    return f"`{text.format(**names)}`"
+
+
+def instructions() -> Iterator[str]:
+    """instructions.md."""
+    yield "# Instructions"
+    yield NOTE
+    yield (
+        f"The {len(OPS)} instructions that pybpf knows: those of RFC 9669, `callx`, and the two ordered accesses. `D` and `S` are the "
+        "numbers of registers, `N` is a number, `+ N` a displacement of 16 bits with its sign, `L` a label or a distance. "
+        "Groups are the RFC's conformance groups; levels are clang's (`-mcpu=v1` to `v4`), the first that has the "
+        "instruction. Every field that is not named must be zero, and pybpf refuses it where it is not."
+    )
+    yield "## Assembler text"
+    yield prose(asm.__doc__)
+    for kind, (heading, section, meaning) in KINDS.items():
+        yield f"## {heading}"
+        yield meaning + (f" RFC 9669, section {section}." if section != "none" else "")
+        rows = [op for op in OPS if op.kind is kind]
+        cells = (
+            (
+                operands(op.syntax),
+                operands(op.mnemonic),
+                f"0x{op.opcode:02x}",
+                fixed(op),
+                op.group,
+                f"v{op.isa}",
+            )
+            for op in rows
+        )
+        yield "\n".join(table(("text", "mnemonic", "opcode", "fields", "group", "level"), cells))
+
+
+def helper_functions() -> Iterator[str]:
+    """helpers.md."""
+    yield "# Helper functions"
+    yield NOTE
+    yield prose(helpers.__doc__)
+    yield (
+        "A helper that *runs* has a body in pybpf; any other is known to the verifier alone. *Effects* are what a call changes "
+        "beside r0 to r5: after `packet` every pointer into the packet is lost."
+    )
+    for names, types in _by_table():
+        yield f"## {', '.join(names)}"
+        cells = (
+            (
+                str(number),
+                f"`{each.name}`",
+                f"`{each.contract}`",
+                ", ".join(sorted(each.effects)),
+                _mark(each),
+            )
+            for number, each in sorted(types.helpers.items())
+        )
+        yield "\n".join(table(("number", "name", "contract", "effects", "runs"), cells))
+
+
+def _by_table() -> list[tuple[list[str], ProgramType]]:
+    """Program types with the same helpers together."""
+    groups: list[tuple[list[str], ProgramType]] = []
+    for name, type in BY_NAME.items():
+        for names, other in groups:
+            if other.helpers == type.helpers:
+                names.append(f"`{name}`")
+                break
+        else:
+            groups.append(([f"`{name}`"], type))
+    return groups
+
+
+def _mark(helper: helpers.Helper) -> str:
+    return "yes" if helper.body is not None else "no"
+
+
+PAGES: Final[dict[str, Callable[[], Iterator[str]]]] = {
+    "instructions.md": instructions,
+    "helpers.md": helper_functions,
+}
+
+
+def page(name: str) -> str:
+    """The text of a page as the tables have it now."""
+    return "\n\n".join(PAGES[name]()) + "\n"
+
+
+if __name__ == "__main__":
+    for name in PAGES:
+        (HERE / name).write_text(page(name))
