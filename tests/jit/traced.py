@@ -69,7 +69,7 @@ class Observer:
                     self._see(self.arguments.setdefault(pc, {}).setdefault(register, {}), address, size)
                 case Arg.MEM | Arg.OUT:
                     size = registers[register + 1]
-                    if size:
+                    if size or address:  # a pointer to no bytes tells its region too
                         self._see(self.arguments.setdefault(pc, {}).setdefault(register, {}), address, size)
 
     def _see(self, found: dict[object, Access], address: int, size: int) -> None:
