@@ -53,12 +53,21 @@ class Arithmetic:
     def _numbers(self, code: str, width: int, a: Number, b: Number, atom: Atom) -> Number:
         scalar = self.numbers.alu(code, width, a.scalar, b.scalar)
         if scalar.value is not None:
-            return self.values.number(scalar, None)
+            return self._constant(code, width, a, b, scalar)
         form = self._identity(code, width, a, b, scalar)
         if form is not None and not form[0]:
             # The atoms cancelled: the difference of two numbers with one unknown is a constant, whatever the ranges say.
             return self.values.constant(form[1])
         return self.values.number(scalar, form or ((atom,), 0))
+
+    def _constant(self, code: str, width: int, a: Number, b: Number, scalar: Scalar) -> Number:
+        """A constant that comes from one with an identity, and moved by a constant, keeps it."""
+        if (a.form or b.form) and width == 64 and code in ("add", "sub", "mov"):
+            left, right = a.form or self.values.form_of(a), b.form or self.values.form_of(b)
+            form = right if code == "mov" else (add_forms if code == "add" else subtract_forms)(left, right)
+            if form is not None and form[0]:
+                return self.values.pinned(scalar, form)
+        return self.values.number(scalar, None)
 
     def _identity(self, code: str, width: int, a: Number, b: Number, result: Scalar) -> Form | None:
         """The form of a result that is a sum of what the operands are sums of, None where it is something new."""

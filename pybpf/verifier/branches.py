@@ -159,6 +159,7 @@ class Branches:
             return
         atoms, delta = number.form
         learned: dict[int, Scalar] = {}
+        tags = state.tags
 
         def at(distance: int) -> Scalar:
             if distance not in learned:
@@ -173,6 +174,8 @@ class Branches:
                 both = numbers.intersect(cell.scalar, at(cell.form[1] - delta))
                 if both is None:
                     raise Contradiction
+                if both.value is not None and not cell.bases.isdisjoint(tags):
+                    return self.values.pinned(both, cell.form)
                 return self.values.number(both, cell.form)
             if isinstance(cell, Pointer) and cell.variable is not None and cell.atoms == atoms:
                 both = numbers.intersect(cell.variable, at(-delta))

@@ -163,6 +163,7 @@ class Exploration:
             head = visits[-1] if visits and visits[-1].place == place else None
             state.visits = visits if head is None else visits[:-1]
             change = {} if head is None else loops.change(head.state, state)
+            self._unpin(state)
             node = self._known(place, state, fresh, head, change)
             if node is None:
                 node = self._new(place, state, parent, active)
@@ -179,6 +180,18 @@ class Exploration:
             self._done.setdefault((place, node.state.visits), []).append(node)
         for node in fresh:
             self._walk(node)
+
+    def _unpin(self, state: State) -> None:
+        """Constants are told apart by their identity only as long as a loop may ask for it."""
+        tags = state.tags
+        for index, cell in enumerate(state.cells):
+            if (
+                isinstance(cell, Number)
+                and cell.value is not None
+                and cell.form
+                and cell.bases.isdisjoint(tags)
+            ):
+                state.cells[index] = self.transfer.values.constant(cell.value)
 
     def _loops(self, place: Place) -> tuple[Place, ...]:
         """The loops that a place is in, by the place of their heads: its own, and those of the calls that led there."""
@@ -233,10 +246,9 @@ class Exploration:
                 state, widened = self._widen(place, state, done), True
                 self.imprecise = joined = True
             self.lattice.name_numbers(state, ("head", place[1], len(self._exact)))
-        visits = state.visits
         node = Node(place, state, frozenset(), parent, joined, active, widened)
         self._exact[place, *state.key()] = node
-        node.kept = self.lattice.relations(state).union(*(visit.tags for visit in visits))
+        node.kept = self.lattice.relations(state).union(state.tags)
         if is_head:
             node.tags = self.lattice.names_of_numbers(state)
         return node
@@ -298,7 +310,7 @@ class Exploration:
             state = self.lattice.join(state, node.state, place[1])
         first = group[0]
         joined = Node(place, state, frozenset(), first.parent, True, first.loops)
-        joined.kept = self.lattice.relations(state).union(*(visit.tags for visit in state.visits))
+        joined.kept = self.lattice.relations(state).union(state.tags)
         for node in group:
             # The nodes that were joined stay in the graph as steps of no cost: edges already lead to them.
             node.edges.append(Edge(joined))

@@ -42,7 +42,7 @@ def change(before: State, after: State) -> Change:
         if a.value is not None and b.value is not None:
             changes[cell, "u"] = b.value - a.value
             changes[cell, "s"] = signed(b.value, 64) - signed(a.value, 64)
-        elif a.form is not None and b.form is not None and a.form[0] == b.form[0]:
+        if a.form is not None and b.form is not None and a.form[0] == b.form[0]:
             step = signed(b.form[1] - a.form[1], 64)
             wide = b.scalar.wide
             # b = a + step modulo 2**64: no wrap upwards if b has come at least a step from the bottom, downwards likewise.

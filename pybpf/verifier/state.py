@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pybpf.memory import STACK_SIZE
-from pybpf.verifier.values import Atoms, Cell, Number, Pieces, Pointer, Target, Value, Values
+from pybpf.verifier.values import Atom, Atoms, Cell, Number, Pieces, Pointer, Target, Value, Values
 
 if TYPE_CHECKING:
     from pybpf.verifier.explore import Node
@@ -48,6 +48,11 @@ class State:
         self.proofs = proofs
         self.visits = visits
         """The latest visit of the head of each loop that the state is in, outermost first."""
+
+    @property
+    def tags(self) -> frozenset[Atom]:
+        """The identities by which the numbers at those visits are known again."""
+        return frozenset[Atom]().union(*(visit.tags for visit in self.visits))
 
     def copy(self) -> State:
         """A state that can be changed without changing this one. Proofs are never changed in place."""

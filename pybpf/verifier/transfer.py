@@ -443,6 +443,8 @@ def _forget(values: Values, state: State, atom: Atom) -> None:
             if cell.form is None:
                 return cell
             atoms = _aged(cell.form[0], atom, older)
+            if atoms == cell.form[0]:
+                return cell
             return values.number(cell.scalar, None if atoms is None else (atoms, cell.form[1]))
         if cell.null == older:
             return None

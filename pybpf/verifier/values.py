@@ -159,8 +159,14 @@ class Values:
 
     def number(self, scalar: Scalar, form: Form | None) -> Number:
         """The number of a scalar and an identity; a constant drops its identity."""
-        if scalar.value is not None:
-            form = None
+        key = (scalar, None if scalar.value is not None else form)
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = Number(*key)
+        return number
+
+    def pinned(self, scalar: Scalar, form: Form) -> Number:
+        """A number that keeps its identity even as a constant: how a loop's counter is known again where its value is known."""
         key = (scalar, form)
         number = self._numbers.get(key)
         if number is None:
