@@ -10,21 +10,19 @@ stand where a number may:
     r1 = .rodata + 8 ll  a byte of the value of a map that has one value
 
 Functions are the labels that are called, loaded or made global. ``goto +5`` and ``call +5`` count slots from the next
-instruction; ``call 5`` is helper 5. Directives say the rest:
-
-    .type xdp
-    .license "GPL"
-    .map flows hash key=4 value=8 entries=16        (also flags=1, readonly, data="00ff", inner=other)
-    .global next
+instruction; ``call 5`` is helper 5. `pybpf.directives` has what stands in a text besides code.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
+from pybpf import directives
+from pybpf.directives import DIRECTIVES
+from pybpf.errors import ArgumentError
 from pybpf.helpers import LINUX, Helper, number_of
 from pybpf.instruction import SLOT, Instruction, decode, encode
 from pybpf.isa import ANY, Kind, Op, op
@@ -46,7 +44,8 @@ def assemble(
 
     `maps` defines maps that the text names without defining them; `type` goes before the text's own and says which helpers have
     names. Without a type a helper's name becomes a reference that is resolved when the program is run or verified under
-    one. Raises `AssemblyError` with line and column; its `context` is the line with a caret.
+    one. Raises `AssemblyError` with line and column, whose `context` is the line with a caret, and `ArgumentError` for a map that
+    is given under another name than its own.
 
     >>> program = assemble("r0 = 1 \n if r2 > 54 goto out \n r0 = 0 \n out: exit")
     >>> [instruction.imm for instruction in program.code.values()]
@@ -71,12 +70,15 @@ class _Assembler:
         self.given_type = type is not None
         self.license = ""
         self.maps = dict(maps)
+        for key, spec in maps.items():
+            if key != spec.name:
+                raise ArgumentError(f"map {spec.name!r} is given as {key!r}")
         self.labels: dict[str, int] = {}
         self.globals: dict[str, Token] = {}
         self.used: dict[str, MapSpec] = {}
         self.functions: set[int] = set()
         self.references: dict[int, Reference] = {}
-        self.rows: dict[int, tuple[Token, list[Match]]] = {}
+        self.rows: dict[int, list[Match]] = {}
         self.end = 0
         for line in lines(text):
             self._line(line, syntax)
@@ -85,7 +87,7 @@ class _Assembler:
         """The second pass."""
         if self.end in self.labels.values():
             raise self.last_label.error(f"no instruction follows label {self.last_label.name!r}")
-        code = {pc: self._instruction(pc, first, matches) for pc, (first, matches) in self.rows.items()}
+        code = {pc: self._instruction(pc, matches) for pc, matches in self.rows.items()}
         return Program(
             self.name,
             code,
@@ -112,7 +114,7 @@ class _Assembler:
             self._directive(line[0], line[1:])
             return
         matches = read(line, syntax)
-        self.rows[self.end] = (line[0], matches)
+        self.rows[self.end] = matches
         self.end += matches[0].op.slots
 
     def _directive(self, name: Token, rest: list[Token]) -> None:
@@ -123,49 +125,16 @@ class _Assembler:
                 self.license = rest[0].name
             case [".global", "word" | "string"]:
                 self.globals[rest[0].name] = rest[0]
-            case [".map", "word" | "string", "word", *_]:
-                self._map(rest[0], rest[1].text, rest[2:])
-            case [directive, *_] if directive in _DIRECTIVES:
-                raise name.error(f"expected {directive} {_DIRECTIVES[directive]}")
+            case [".map", "word" | "string", "word" | "string", *_]:
+                self.maps[rest[0].name] = directives.read_map(rest[0], rest[1], rest[2:], self.maps)
+            case [directive, *_] if directive in DIRECTIVES:
+                raise name.error(f"expected {directive} {DIRECTIVES[directive]}")
             case _:
-                raise name.error(f"unknown directive {name.text!r}: known are {', '.join(_DIRECTIVES)}")
-
-    def _map(self, name: Token, type: str, rest: list[Token]) -> None:
-        if name.name in self.maps:
-            raise name.error(f"map {name.name!r} is defined twice")
-        fields: dict[str, Any] = {}
-        while rest:
-            field, *rest = rest
-            if field.text == "readonly":
-                fields["read_only"] = True
-                continue
-            if len(rest) < 2 or rest[0].text != "=":
-                raise field.error(f"expected field=value, not {field.text!r}")
-            value, rest = rest[1], rest[2:]
-            fields |= self._map_field(field, value)
-        self.maps[name.name] = MapSpec(name.name, type, **fields)
-
-    def _map_field(self, field: Token, value: Token) -> dict[str, Any]:
-        if field.text in _MAP_NUMBERS:
-            try:
-                return {_MAP_NUMBERS[field.text]: int(value.text, 0)}
-            except ValueError:
-                raise value.error(f"{value.text!r} is no number") from None
-        if field.text == "data":
-            try:
-                return {"initial": bytes.fromhex(value.name)}
-            except ValueError:
-                raise value.error("data is a string of hexadecimal digits, two a byte") from None
-        if field.text == "inner":
-            if value.name not in self.maps:
-                raise value.error(f"map {value.name!r} is not defined before this line")
-            return {"inner": self.maps[value.name]}
-        known = ", ".join((*_MAP_NUMBERS, "readonly", "data", "inner"))
-        raise field.error(f"a map has no field {field.text!r}: known are {known}")
+                raise name.error(f"unknown directive {name.text!r}: known are {', '.join(DIRECTIVES)}")
 
     # Second pass.
 
-    def _instruction(self, pc: int, first: Token, matches: list[Match]) -> Instruction:
+    def _instruction(self, pc: int, matches: list[Match]) -> Instruction:
         op, operands = self._choose(matches)
         fields = {"dst": op.dst or 0, "src": op.src or 0, "offset": op.offset or 0, "imm": op.imm or 0}
         for slot, value in operands.items():
@@ -265,13 +234,6 @@ class _Assembler:
 _NO_HELPER: Final = -1
 """The number in a call of a helper that is known by its name alone."""
 
-_DIRECTIVES: Final = {
-    ".type": "NAME",
-    ".license": "TEXT",
-    ".map": "NAME TYPE key=SIZE value=SIZE entries=NUMBER",
-    ".global": "FUNCTION",
-}
-_MAP_NUMBERS: Final = {"key": "key_size", "value": "value_size", "entries": "max_entries", "flags": "flags"}
 _IMM, _MAP, _MAP_VALUE, _FUNCTION = (
     op(Kind.LOAD_IMM64, code) for code in ("imm", "map_fd", "map_value_fd", "function")
 )
@@ -345,13 +307,13 @@ def disassemble(
     targets = {_target(pc, instruction, program) for pc, instruction in program.code.items()} | {
         *program.functions
     }
-    out = list(_header(program))
+    out = list(directives.write(program))
     for pc, instruction in program.code.items():
         if pc in targets and (label := _label(program, pc)) is not None:
             out.append(f"{quoted(label)}:")
         if source and pc in program.lines:
             line = program.lines[pc]
-            out.append(f"; {line.file}:{line.line}: {' '.join(line.text.split())}".rstrip(": "))
+            out.append(" ".join(f"; {line.file}:{line.line}: {line.text}".split()).removesuffix(":"))
         margin = f"{pc:>6}: " if pcs or encoding else "    "
         if encoding:
             margin += f"{encode([instruction]).hex(' '):<{6 * SLOT}}"
@@ -429,34 +391,3 @@ def _helper_text(instruction: Instruction, reference: Reference | None, program:
         name = helper.name if table and helper and number_of(table, helper.name) == instruction.imm else None
     known = any(function.name == name for function in program.functions.values())
     return quoted(name) if name is not None and not known else None
-
-
-def _header(program: Program) -> Iterator[str]:
-    type = program.type.name if isinstance(program.type, ProgramType) else program.type
-    if type is not None:
-        yield f".type {quoted(type)}"
-    if program.license:
-        yield f".license {quoted(program.license)}"
-    maps: dict[str, MapSpec] = {}
-    for spec in program.maps:
-        if spec.inner is not None:
-            maps.setdefault(spec.inner.name, spec.inner)
-        maps[spec.name] = spec
-    yield from map(_map_text, maps.values())
-    for function in program.functions.values():
-        if function.is_global:
-            yield f".global {quoted(function.name)}"
-
-
-def _map_text(spec: MapSpec) -> str:
-    text = f".map {quoted(spec.name)} {quoted(spec.type)}"
-    for word, field in _MAP_NUMBERS.items():
-        if getattr(spec, field):
-            text += f" {word}={getattr(spec, field)}"
-    if spec.read_only:
-        text += " readonly"
-    if spec.initial is not None:
-        text += f' data="{spec.initial.hex()}"'
-    if spec.inner is not None:
-        text += f" inner={quoted(spec.inner.name)}"
-    return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pybpf import (
+    ArgumentError,
     AssemblyError,
     DecodeError,
     Instruction,
@@ -24,11 +26,13 @@ from pybpf import (
     disassemble,
     encode,
     helpers,
+    load,
     program_types,
 )
 from pybpf.asm import format_instruction
 from pybpf.isa import OPS, Kind, Op, op
 from pybpf.semantics import U32
+from pybpf.syntax import Syntax
 from tests.instructions import any_instruction, instructions, label
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -56,12 +60,12 @@ def refusal(text: str, **options: object) -> AssemblyError:
 @pytest.mark.parametrize("row", OPS, ids=label)
 @settings(max_examples=10)
 @given(data=st.data())
-def test_every_row_is_read_as_it_is_written(row: Op, syntax: str, data: st.DataObject):
+def test_every_row_is_read_as_it_is_written(row: Op, syntax: Syntax, data: st.DataObject):
     """Any operands, in both syntaxes, with and without the columns of slots and bytes."""
     program = Program("program", {0: data.draw(instructions(row))})
     for columns in (False, True):
-        text = disassemble(program, pcs=columns, encoding=columns, syntax=syntax)  # type: ignore[arg-type]
-        assert assemble(text, syntax=syntax).code == program.code  # type: ignore[arg-type]
+        text = disassemble(program, pcs=columns, encoding=columns, syntax=syntax)
+        assert assemble(text, syntax=syntax).code == program.code
 
 
 @st.composite
@@ -188,6 +192,49 @@ def test_names_that_mean_two_things_are_not_written():
 def test_assembler_examples(path: Path):
     program = Program.from_asm(path.read_text(), type="filter")
     assert assemble(disassemble(program)) == program
+
+
+def without_btf(spec: MapSpec) -> MapSpec:
+    """A map as text has it: the ids of its types mean nothing without the object."""
+    inner = without_btf(spec.inner) if spec.inner is not None else None
+    return replace(spec, key_type=None, value_type=None, inner=inner)
+
+
+@pytest.mark.slow
+def test_programs_of_objects_assemble_to_themselves(shared_data: Path):
+    """Each program of the corpus with its references, maps and functions."""
+    count = 0
+    for path in sorted(shared_data.glob("elf/**/*.o")):
+        if path.parent.name == "invalid":
+            continue
+        for program in load(path).programs.values():
+            again = assemble(disassemble(program), name=program.name)
+            assert (again.code, again.references) == (program.code, program.references), (path, program.name)
+            assert again.maps == tuple(map(without_btf, program.maps))
+            assert again.functions == program.functions
+            assert again.license == program.license
+            count += 1
+    assert count > 250
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("syntax", ["pseudo-c", "mnemonic"])
+@pytest.mark.parametrize(
+    ("file", "field"), [("verifier-cases.jsonl", "insns"), ("engine-cases.jsonl", "insns")]
+)
+def test_cases_of_linux_assemble_to_themselves(file: str, field: str, syntax: Syntax, shared_data: Path):
+    """Programs that were written by hand to be odd: jumps out of range and into wide loads, calls of nothing."""
+    count = 0
+    for case in map(json.loads, (shared_data / file).read_text().splitlines()[1:]):
+        if case.get("kind", "ebpf") != "ebpf":
+            continue
+        try:
+            code = decode(bytes.fromhex(case[field]))
+        except DecodeError:
+            continue
+        assert assemble(disassemble(code, syntax=syntax), syntax=syntax).code == code
+        count += 1
+    assert count > 300
 
 
 # What is read
@@ -336,15 +383,18 @@ def test_directives_say_what_is_no_code():
         .type xdp
         .license "Dual MIT/GPL"
         .map inner array key=4 value=8 entries=2
-        .map outer hash_of_maps key=4 value=4 entries=0x10 flags=1 inner=inner
+        .map outer hash_of_maps key=4 value=4 entries=0x10 flags=1 inner=inner 0=inner 3="a b"
         .map .rodata array key=4 value=3 entries=1 readonly data="01ff00"
         r1 = outer ll
         r1 = .rodata + 0 ll
     """)
     inner = MapSpec("inner", "array", 4, 8, 2)
-    outer = MapSpec("outer", "hash_of_maps", 4, 4, 16, flags=1, inner=inner)
+    outer = MapSpec(
+        "outer", "hash_of_maps", 4, 4, 16, flags=1, inner=inner, values=((0, "inner"), (3, "a b"))
+    )
     assert program.maps == (outer, MapSpec(".rodata", "array", 4, 3, 1, initial=b"\1\xff\0", read_only=True))
     assert (program.type, program.license) == ("xdp", "Dual MIT/GPL")
+    assert assemble(disassemble(program)) == program
     assert assemble(".type xdp", type="filter").type == "filter"
 
 
@@ -410,8 +460,9 @@ def test_a_function_goes_before_a_helper_of_its_name():
         (".global nowhere", 9, "no label 'nowhere'"),
         (".mapp x", 1, "unknown directive '.mapp': known are .type, .license, .map, .global"),
         (".map x", 1, "expected .map NAME TYPE key=SIZE value=SIZE entries=NUMBER"),
-        (".map x hash kye=4", 13, "a map has no field 'kye': known are key, value, entries, flags, readonly, data, inner"),
+        (".map x hash kye=4", 13, "a map has no field 'kye': known are key, value, entries, flags, readonly, data, inner and slots by number"),
         (".map x hash key 4", 13, "expected field=value, not 'key'"),
+        (".map x hash key=-1", 17, "-1 is negative"),
         (".map x hash key=four", 17, "'four' is no number"),
         ('.map x hash data="0"', 18, "data is a string of hexadecimal digits, two a byte"),
         (".map x hash inner=y", 19, "map 'y' is not defined before this line"),
@@ -429,6 +480,11 @@ def test_an_error_names_its_place_and_reason(text: str, column: int, message: st
 
 def test_a_label_at_the_end_names_nothing():
     assert str(refusal("exit\n end:")) == "line 2, column 2: no instruction follows label 'end'"
+
+
+def test_a_map_is_given_under_its_name():
+    with pytest.raises(ArgumentError, match="map 'flows' is given as 'other'"):
+        assemble("exit", maps={"other": FLOWS})
 
 
 def test_the_caret_stands_under_the_column_with_tabs():
@@ -455,7 +511,7 @@ def test_a_program_as_people_read_it():
                 exit
             next: exit
         """),
-        lines={0: SourceLine("fw.c", 12, 1, "  v = lookup(&flows,\tkey);\n"), 3: SourceLine("fw.c", 13)},
+        lines={0: SourceLine("fw.c", 12, 1, "  v = lookup(&flows,\tkey);\n"), 3: SourceLine("fw.c\n", 13)},
     )
     assert disassemble(program).splitlines() == [
         ".type xdp",
@@ -464,7 +520,7 @@ def test_a_program_as_people_read_it():
         "; fw.c:12: v = lookup(&flows, key);",
         "    r1 = flows ll",
         "    call map_lookup_elem",
-        "; fw.c:13",
+        "; fw.c :13",
         "    if r0 == 0 goto L8",
         "    r1 = *(u8 *)(r0 - 3)",
         "    r2 = 0x1122334455667788 ll",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from pybpf import asm, helpers
+from pybpf import asm, directives, helpers
 from pybpf.isa import OPS, Kind, Op
 from pybpf.program_types import BY_NAME, ProgramType
 
@@ -102,6 +102,8 @@ def instructions() -> Iterator[str]:
     )
     yield "## Assembler text"
     yield prose(asm.__doc__)
+    yield "### Directives"
+    yield prose(directives.__doc__)
     for kind, (heading, section, meaning) in KINDS.items():
         yield f"## {heading}"
         yield meaning + (f" RFC 9669, section {section}." if section != "none" else "")
