@@ -113,6 +113,7 @@ class Exploration:
         self.imprecise = False
         """Whether states were joined or widened: a failure may then be ours."""
         self.blocks: dict[int, Block] = {s: b for f in graph.functions.values() for s, b in f.blocks.items()}
+        self.loops_exist = any(block.loops for block in self.blocks.values())
         self._steps: dict[int, list[tuple[int, Step]]] = {}
         self._pending: dict[Place, list[tuple[State, Node | None]]] = {}
         self._queue: list[tuple[tuple[int, ...], Place]] = []
@@ -183,6 +184,8 @@ class Exploration:
 
     def _unpin(self, state: State) -> None:
         """Constants are told apart by their identity only as long as a loop may ask for it."""
+        if not self.loops_exist:
+            return
         tags = state.tags
         for index, cell in enumerate(state.cells):
             if (

@@ -327,10 +327,14 @@ def _names(state: State) -> frozenset[Atom]:
     return frozenset(found)
 
 
-def _all_values(state: State) -> Iterable[Value]:
+def _all_values(state: State) -> list[Value]:
+    values: list[Value] = []
     for cells in (state.cells, *(frame.cells for frame in state.frames)):
         for cell in cells:
+            if cell is None:
+                continue
             if isinstance(cell, Pieces):
-                yield from (value for _, _, value in cell.parts)
-            elif cell is not None:
-                yield cell
+                values += [value for _, _, value in cell.parts]
+            else:
+                values.append(cell)
+    return values

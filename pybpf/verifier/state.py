@@ -86,7 +86,7 @@ class State:
                     seen[cell] = over(cell)
             return seen[cell]
 
-        self.cells = [cell_over(cell) for cell in self.cells]
+        self.cells = [None if cell is None else cell_over(cell) for cell in self.cells]
         if self.frames:
             self.frames = tuple(
                 Frame(tuple(map(cell_over, frame.cells)), frame.call) for frame in self.frames
