@@ -363,6 +363,7 @@ def test_functions_are_the_labels_that_are_called():
     assert program.references == {1: Reference(RefKind.FUNCTION, "compare", 7)}
     assert program.code[1].op.code == "function"
     assert program.code[1].imm == 5
+    assert assemble(disassemble(program)) == program
 
 
 def test_maps_are_named_by_the_text_or_beside_it():
@@ -404,6 +405,8 @@ def test_helpers_have_names_by_program_type():
     assert one("call ktime_get_ns", type="a type that only Linux knows").imm == 5
     own = replace(program_types.FILTER, helpers={7: helpers.Helper("mine", "-> num")})
     assert one("call mine", type=own).imm == 7
+    program = assemble("call mine", type=own)
+    assert assemble(disassemble(program), type=own) == program
 
 
 def test_without_a_type_a_helper_is_a_reference():
