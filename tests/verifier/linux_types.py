@@ -38,6 +38,7 @@ def _sk_buff(*, hidden: str, writable: str) -> Context:
         ("wire_len", 160, 4),
         ("gso_segs", 164, 4),
         ("gso_size", 176, 4),
+        ("hwtstamp", 184, 8),
     ):
         if name not in hidden.split():
             fields.append(Field(name, offset, size, writable=name in writable.split()))
@@ -53,34 +54,58 @@ _HELPERS: Final = {
 _POLICY: Final = Policy(uninitialised_stack=False, wide_shifts=False)
 """Linux 5.17, where the vectors are from, refuses to read stack that was not written."""
 
-SOCKET_FILTER: Final = ProgramType(
-    name="socket_filter",
-    entry=(Entry.CONTEXT,),
-    context=_sk_buff(hidden="tc_classid data data_end data_meta tstamp wire_len", writable=""),
-    helpers=_HELPERS,
-    map_numbers=LINUX_MAPS,
-    policy=_POLICY,
+_SOCKET: Final = (
+    "family remote_ip4 local_ip4 remote_ip6_0 remote_ip6_1 remote_ip6_2 remote_ip6_3 local_ip6_0 local_ip6_1 local_ip6_2 "
+    "local_ip6_3 remote_port local_port"
 )
+"""The fields that only programs at sockets see."""
 
-SCHED_CLS: Final = ProgramType(
-    name="sched_cls",
-    entry=(Entry.CONTEXT,),
-    context=_sk_buff(hidden="", writable="mark queue_mapping priority tc_index tc_classid tstamp"),
-    helpers=_HELPERS,
-    packet_writable=True,
-    map_numbers=LINUX_MAPS,
-    policy=_POLICY,
-)
 
-TRACEPOINT: Final = ProgramType(
-    name="tracepoint",
-    entry=(Entry.CONTEXT,),
-    context=Context("tracepoint", 2048, (Field("record", 8, 2040),)),
-    helpers=_HELPERS,
-    map_numbers=LINUX_MAPS,
-    policy=_POLICY,
-)
+def _skb_type(name: str, *, hidden: str, writable: str = "", packet_writable: bool = False) -> ProgramType:
+    return ProgramType(
+        name=name,
+        entry=(Entry.CONTEXT,),
+        context=_sk_buff(hidden=hidden, writable=writable),
+        helpers=_HELPERS,
+        packet_writable=packet_writable,
+        map_numbers=LINUX_MAPS,
+        policy=_POLICY,
+    )
 
-XDP_5_17: Final = replace(XDP, helpers=_HELPERS, policy=_POLICY)
 
-TYPES: Final = {type_.name: type_ for type_ in (SOCKET_FILTER, SCHED_CLS, TRACEPOINT, XDP_5_17)}
+_LWT: Final = f"{_SOCKET} tc_classid data_meta tstamp wire_len hwtstamp"
+
+TYPES: Final = {
+    type_.name: type_
+    for type_ in (
+        _skb_type(
+            "socket_filter", hidden=f"{_SOCKET} tc_classid data data_end data_meta tstamp wire_len hwtstamp"
+        ),
+        _skb_type(
+            "sched_cls",
+            hidden=_SOCKET,
+            writable="mark queue_mapping priority tc_index tc_classid tstamp",
+            packet_writable=True,
+        ),
+        _skb_type(
+            "sched_act",
+            hidden=_SOCKET,
+            writable="mark queue_mapping priority tc_index tc_classid tstamp",
+            packet_writable=True,
+        ),
+        _skb_type("cgroup_skb", hidden="tc_classid data_meta wire_len", writable="mark priority tstamp"),
+        _skb_type("lwt_in", hidden=_LWT, writable="mark priority"),
+        _skb_type("lwt_out", hidden=_LWT, writable="mark priority"),
+        _skb_type("lwt_xmit", hidden=_LWT, writable="mark priority", packet_writable=True),
+        ProgramType(
+            name="tracepoint",
+            entry=(Entry.CONTEXT,),
+            context=Context("tracepoint", 2048, (Field("record", 8, 2040),)),
+            helpers=_HELPERS,
+            map_numbers=LINUX_MAPS,
+            policy=_POLICY,
+        ),
+        replace(XDP, helpers=_HELPERS, policy=_POLICY),
+    )
+}
+"""By the names of the vectors."""
