@@ -238,6 +238,9 @@ def _same_shape(spec: MapSpec, map: BpfMap) -> BpfMap:
             raise ArgumentError(
                 f"map {spec.name!r}: the program needs {attribute} {ours}, the map has {theirs}"
             )
+    if spec.read_only and spec.initial != map.spec.initial:
+        # Its contents were proved with: what a program reads there is a constant to the verifier.
+        raise ArgumentError(f"map {spec.name!r} is read-only and has other contents than the program was proved with")
     return map
 
 

@@ -191,6 +191,16 @@ def test_map_of_another_shape_is_refused(make):
         make(COUNT, maps={"counters": other})
 
 
+def test_constants_of_other_contents_are_refused():
+    """What a program reads from a read-only map is a constant in its proof: another map's contents are not."""
+    constants = MapSpec(".rodata", "array", 4, 8, 1, initial=bytes(8), read_only=True)
+    text = "r1 = .rodata + 0 ll\n r0 = *(u64 *)(r1 + 0)\n exit"
+    verified = pybpf.verify(Program.from_asm(text, type="xdp", maps={".rodata": constants}))
+    other = map_types.create(replace(constants, initial=b"\1" * 8))
+    with pytest.raises(ArgumentError, match="map '.rodata' is read-only and has other contents"):
+        instantiate(verified, engine="interpreter", maps={".rodata": other})
+
+
 def test_map_that_the_program_does_not_use_is_refused(make):
     with pytest.raises(ArgumentError, match="uses no map 'contours'"):
         make(COUNT, maps={"contours": map_types.create(COUNTERS)})
