@@ -25,7 +25,7 @@ from pybpf.verifier.facts import Access, RegionKind
 class Place:
     """A region as native code holds it: `base` points to its first byte, whose address in the machine is `start`.
 
-    `shared` regions are other threads' too; what is `undefined` until it is written must be frozen when it is read.
+    `shared` regions are other threads' too.
     """
 
     base: str
@@ -33,7 +33,6 @@ class Place:
     size: Value
     writable: bool = True
     shared: bool = False
-    undefined: bool = False
 
 
 Use = Callable[[Place, str], Value]
@@ -61,7 +60,7 @@ class Regions:
         self.maps = maps
         self.context = context
         self.packet = Place("%packet", PACKET, "%length", writable=packet_writable)
-        self.stack = Place("%stack", STACK_TOP - frames * STACK_SIZE, frames * STACK_SIZE, undefined=True)
+        self.stack = Place("%stack", STACK_TOP - frames * STACK_SIZE, frames * STACK_SIZE)
 
     def map_block(self, number: int) -> str:
         """A pointer to the block of a map."""

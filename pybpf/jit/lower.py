@@ -348,7 +348,7 @@ class _Function:
         room = b.value(f"sub i64 %length, {size}")
         outside = b.value(f"icmp ugt i64 {text(index)}, {room}")
         b.halt_if(b.value(f"or i1 {too_short}, {outside}"))
-        value = b.value(f"load i{8 * size}, ptr {b.pointer('%packet', index)}, align 1")
+        value = memory.read(b, b.pointer("%packet", index), size)
         self.registers[0] = arithmetic.byte_swap(b, value, 8 * size)
 
     def _call(self, pc: int) -> None:

@@ -25,13 +25,13 @@ def load(r: Regions, pc: int, accesses: Iterable[Access], address: Value, size: 
     """The number of `size` bytes at an address, zero-extended."""
 
     def use(place: Place, pointer: str) -> Value:
-        return _widen(r.b, _read(r.b, place, pointer, size), size)
+        return _widen(r.b, read(r.b, pointer, size), size)
 
     def use_field(field: Field, offset: int) -> Value:
         match field.kind:
             case FieldKind.SCALAR:
                 pointer = r.b.pointer(r.b.state_pointer("%context", CONTEXT), offset)
-                return _widen(r.b, r.b.value(f"load i{8 * size}, ptr {pointer}, align 1"), size)
+                return _widen(r.b, read(r.b, pointer, size), size)
             case FieldKind.PACKET_END:
                 return r.b.value(f"add nuw nsw i64 %length, {PACKET}")
             case FieldKind.PACKET | FieldKind.PACKET_META:
@@ -76,15 +76,13 @@ def atomic(
 
     def use(place: Place, pointer: str) -> Value:
         operate = _shared if place.shared else _private
-        old = operate(r.b, place, pointer, size, code, new, expected)
+        old = operate(r.b, pointer, size, code, new, expected)
         return 0 if old is None else _widen(r.b, old, size)
 
     return r.each(pc, accesses, address, size, use, write=code != "load_acquire")
 
 
-def _shared(
-    b: Builder, place: Place, pointer: str, size: int, code: str, operand: str, expected: str
-) -> str | None:
+def _shared(b: Builder, pointer: str, size: int, code: str, operand: str, expected: str) -> str | None:
     t = f"i{8 * size}"
     match code:
         case "load_acquire":
@@ -104,11 +102,9 @@ def _shared(
             return old if fetches else None
 
 
-def _private(
-    b: Builder, place: Place, pointer: str, size: int, code: str, operand: str, expected: str
-) -> str | None:
+def _private(b: Builder, pointer: str, size: int, code: str, operand: str, expected: str) -> str | None:
     t = f"i{8 * size}"
-    old = None if code == "store_release" else _read(b, place, pointer, size)
+    old = None if code == "store_release" else read(b, pointer, size)
     match code:
         case "load_acquire":
             return old
@@ -123,9 +119,12 @@ def _private(
     return old
 
 
-def _read(b: Builder, place: Place, pointer: str, size: int) -> str:
+def read(b: Builder, pointer: str, size: int) -> str:
+    """Load `size` bytes as they stand; the result has that width."""
+    # Frozen, whatever was read is one number for all who use it, the check of an index and its use alike: even of bytes that
+    # were never written, or that another thread writes meanwhile.
     value = b.value(f"load i{8 * size}, ptr {pointer}, align 1")
-    return b.value(f"freeze i{8 * size} {value}") if place.undefined else value
+    return b.value(f"freeze i{8 * size} {value}")
 
 
 def _widen(b: Builder, value: str, size: int) -> Value:
