@@ -198,7 +198,7 @@ def test_constants_of_other_contents_are_refused():
     verified = pybpf.verify(Program.from_asm(text, type="xdp", maps={".rodata": constants}))
     other = map_types.create(replace(constants, initial=b"\1" * 8))
     with pytest.raises(ArgumentError, match="map '.rodata' is read-only and has other contents"):
-        instantiate(verified, engine="interpreter", maps={".rodata": other})
+        pybpf.instantiate(verified, engine="interpreter", maps={".rodata": other})
 
 
 def test_map_that_the_program_does_not_use_is_refused(make):
