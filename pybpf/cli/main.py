@@ -38,18 +38,12 @@ class Commands(click.Group):
         return command
 
     def main(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Run, flush what was printed, and exit with a `Status`."""
+        """Run, and exit with a `Status`."""
         try:
-            result = super().main(*args, **kwargs | {"standalone_mode": False})
-            sys.stdout.flush()
-            status = int(result or 0)
+            status = int(super().main(*args, **kwargs | {"standalone_mode": False}) or 0)
         except click.ClickException as error:
             _complain_of_usage(error)
             status = Status.BAD_INPUT
-        except BrokenPipeError:
-            # Nobody reads on. What is still buffered must not fail once more at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            status = Status.BROKEN_PIPE
         except (KeyboardInterrupt, click.Abort):
             complain("interrupted")
             status = Status.INTERRUPTED
@@ -61,8 +55,12 @@ class Commands(click.Group):
         """Run the command; every error but a wrong use ends in a line and its status."""
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
+        except BrokenPipeError:
+            # Nobody reads on. What is still buffered must not fail once more at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = Status.BROKEN_PIPE
         except Exception as error:
             status = _end(error, debug=ctx.params["debug"])
         return ctx.exit(status)
@@ -94,6 +92,7 @@ def _end(error: Exception, *, debug: bool) -> Status:
 
 
 @click.group(
+    "pybpf",
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""\b

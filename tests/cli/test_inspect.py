@@ -1,0 +1,68 @@
+"""``pybpf inspect``: what an object holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.cli.conftest import Run, compiled
+from tests.cli.test_verify import UNSUPPORTED, source
+
+
+def test_json_of_an_example(pybpf: Run) -> None:
+    holds = pybpf("inspect", "--format", "json", compiled("stateful_firewall")).json
+    assert holds["byteorder"] == "little"
+    assert holds["btf_types"] > 20
+    assert holds["notes"] == []
+    (program,) = holds["programs"]
+    sources = program.pop("source")
+    assert "examples/stateful_firewall.c" in sources
+    size = program.pop("bytes")
+    assert size % 8 == 0
+    assert program == {
+        "name": "stateful_firewall",
+        "section": "filter",
+        "type": "filter",
+        "instructions": 198,
+        "functions": ["stateful_firewall"],
+        "maps": ["sessions"],
+        "helpers": ["time_get_ns", "map_lookup", "map_update", "map_delete"],
+        "unsupported": [],
+    }
+    (sessions,) = holds["maps"]
+    assert (sessions["type"], sessions["key_size"], sessions["value_size"], sessions["max_entries"]) == (
+        "hash",
+        16,
+        16,
+        10000,
+    )
+    assert (sessions["key_type"], sessions["value_type"]) == ("struct flow", "struct session")
+    assert sessions["supported"] is True
+
+
+def test_text_of_an_example(pybpf: Run) -> None:
+    ran = pybpf("inspect", compiled("dapper"))
+    assert ran.status == 0
+    assert "map_lookup" in ran.out
+    assert "struct connection" in ran.out
+    assert "unsupported" not in ran.out
+
+
+def test_says_what_is_unsupported(pybpf: Run, tmp_path: Path) -> None:
+    """Maps, helpers and types that pybpf does not know, and still status 0: the file could be read."""
+    path = source(tmp_path, UNSUPPORTED.replace("call map_lookup", "call 4242"))
+    ran = pybpf("inspect", path)
+    assert ran.status == 0
+    assert "no type" in ran.out
+    assert "map routes: type lpm_trie" in ran.out
+    (program,) = pybpf("inspect", "--format", "json", "--type", "filter", path).json["programs"]
+    assert program["unsupported"] == ["map routes: type lpm_trie", "helper 4242"]
+    assert program["helpers"] == ["#4242"]
+
+
+def test_unknown_program_types(pybpf: Run, shared_data: Path) -> None:
+    """A program of a kind that pybpf does not run, in an object of which the rest is fine."""
+    holds = pybpf("inspect", "--format", "json", shared_data / "elf/linux/xdp_redirect_cpu_kern.o").json
+    tracepoints = [program for program in holds["programs"] if program["type"] == "tracepoint"]
+    assert len(tracepoints) == 5
+    assert all("program type tracepoint" in program["unsupported"] for program in tracepoints)
+    assert "and 4 more" in pybpf("inspect", shared_data / "elf/linux/xdp_redirect_cpu_kern.o").out
