@@ -88,6 +88,8 @@ class Policy:
     """How many instructions one run may at most execute, as far as that is proved: a loop that ends only because a 64-bit
     counter must overflow does not end in practice. Linux's own figure, a million, can be asked for.
     """
+    max_stack: int = 512
+    """Bytes of stack that the frames of nested calls may take together (Linux, MAX_BPF_STACK)."""
     max_states: int = 250_000
     """Budget of the verification itself: instructions that it looks at, each in every state that differs."""
 

@@ -134,7 +134,10 @@ def _prove(program: Program, type_: ProgramType, graph: Graph) -> VerifiedProgra
         explored += exploration.explored
         if bound > type_.policy.max_instructions:
             raise _too_many(program, bound, type_.policy, explored)
-        facts = recorder.facts(program, max_instructions=bound, explored=explored)
+        stack = graph.deepest(recorder.stack_sizes())
+        if stack > type_.policy.max_stack:
+            raise _too_deep(program, stack, type_.policy, explored)
+        facts = recorder.facts(program, max_instructions=bound, stack_size=stack, explored=explored)
         return VerifiedProgram(program, type_, facts)
     assert error is not None
     raise error
@@ -143,6 +146,12 @@ def _prove(program: Program, type_: ProgramType, graph: Graph) -> VerifiedProgra
 def _too_many(program: Program, bound: int, policy: Policy, explored: int) -> VerifierError:
     message = f"one run may execute {bound} instructions, more than the {policy.max_instructions} that the policy allows"
     refusal = Refusal("instruction-limit", message, f"at most {policy.max_instructions}", f"at most {bound}")
+    return failure(program, refusal, explored=explored)
+
+
+def _too_deep(program: Program, stack: int, policy: Policy, explored: int) -> VerifierError:
+    message = f"the frames of nested calls take {stack} bytes of stack together, more than {policy.max_stack}"
+    refusal = Refusal("stack-depth", message, f"at most {policy.max_stack}", f"{stack} bytes")
     return failure(program, refusal, explored=explored)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from pybpf.program_types import Policy
-from pybpf.semantics import signed
+from pybpf.semantics import U32, signed
 from pybpf.verifier.explain import Refusal
 from pybpf.verifier.scalar import Scalar
 from pybpf.verifier.values import (
@@ -48,6 +48,9 @@ class Arithmetic:
             return self._move_pointer(width, b)
         if code in ("add", "sub") and width == 64:
             return self._move_by(code, a, b, atom)
+        if code == "sub" and self.policy.pointer_leaks:
+            # The lower half of a difference of addresses is a number that means nothing, and harmless where addresses may leak.
+            return self.values.defined(self.numbers.unsigned(0, U32), atom)
         return self._number_of_pointer(code, width, a if isinstance(a, Pointer) else b)
 
     def _numbers(self, code: str, width: int, a: Number, b: Number, atom: Atom) -> Number:

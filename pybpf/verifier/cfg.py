@@ -84,6 +84,15 @@ class Graph:
                     slots.update(block.pcs)
         return frozenset(slots)
 
+    def deepest(self, sizes: Mapping[int, int], entry: int = 0) -> int:
+        """The most stack that a chain of calls from a function takes, given each function's own; a frame counts in steps of
+        16 bytes (Linux, round_up_stack_depth).
+        """
+        own = max(-(-sizes.get(entry, 0) // 16) * 16, 16)
+        return own + max(
+            (self.deepest(sizes, callee) for callee in self.functions[entry].calls.values()), default=0
+        )
+
 
 def build(program: Program) -> Graph:
     """The graph of a program. Raises `StructureError`."""

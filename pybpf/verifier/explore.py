@@ -337,7 +337,9 @@ class Exploration:
                 program=self.program.name,
                 pc=start,
             )
-        self.transfer.recorder.reached(block.pcs)
+        recorder = self.transfer.recorder
+        recorder.reached(block.pcs)
+        recorder.functions = (0, *(self.program.code[pc].target(pc) for pc in calls))
         at = start
         try:
             for pc, step in steps:

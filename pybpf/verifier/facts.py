@@ -47,7 +47,7 @@ class Facts:
     it may be several). `branches`: the branches that always go one way, and which. `ranges`: for each instruction that
     writes a register a number that is not a constant, its unsigned range where that is less than everything; `constants`:
     the value where it is one. `reached`: every pc that some state reaches. `max_instructions`: a bound on the instructions
-    one run executes. `stack_size`: bytes of stack used, all frames together. `zero_stack`: bytes may be read before they
+    one run executes. `stack_size`: bytes of stack that the deepest chain of frames takes, each counted in steps of 16. `zero_stack`: bytes may be read before they
     are written, so an engine must clear the stack. `helpers`: the numbers called.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pybpf.program import Program
+from pybpf.verifier.explain import Refusal
 from pybpf.verifier.facts import Access, Facts, RegionKind
 from pybpf.verifier.values import Number, Value
 
@@ -22,10 +23,23 @@ class Recorder:
         self._helpers: set[int] = set()
         self._lowest: dict[int, int] = {}
         self.zero_stack = False
+        self.functions: tuple[int, ...] = (0,)
+        """The functions whose frames there are just now, the entry's first."""
+
+    def stack_sizes(self) -> dict[int, int]:
+        """Function -> bytes of its frame that are used."""
+        return {function: -low for function, low in self._lowest.items()}
 
     def access(self, pc: int, access: Access) -> None:
-        """An access at `pc` was proved."""
-        self._join(self._accesses.setdefault(pc, {}), access)
+        """An access at `pc` was proved. An instruction that accesses the context accesses nothing else (as in Linux, where such
+        an instruction is rewritten), so that engines need no choice at run time between a field and memory.
+        """
+        known = self._accesses.setdefault(pc, {})
+        self._join(known, access)
+        if len(known) > 1 and any(key[0] is RegionKind.CONTEXT for key in known):
+            raise Refusal(
+                "mixed-access", "one instruction accesses the context on one path and other memory on another"
+            )
 
     def argument(self, pc: int, register: int, access: Access) -> None:
         """A pointer argument of the helper call at `pc` was proved."""
@@ -33,7 +47,8 @@ class Recorder:
 
     def _join(self, known: dict[tuple[RegionKind, int | None, int], Access], new: Access) -> None:
         if new.region is RegionKind.STACK:
-            self._lowest[new.frame] = min(self._lowest.get(new.frame, 0), new.low)
+            function = self.functions[new.frame]
+            self._lowest[function] = min(self._lowest.get(function, 0), new.low)
         key = (new.region, new.map, new.frame)
         old = known.get(key)
         if old is not None:
@@ -74,7 +89,9 @@ class Recorder:
         if old is not None:
             self._ranges[pc] = (min(old[0], wide.umin), max(old[1], wide.umax))
 
-    def facts(self, program: Program, *, max_instructions: int | None, explored: int) -> Facts:
+    def facts(
+        self, program: Program, *, max_instructions: int | None, stack_size: int, explored: int
+    ) -> Facts:
         """All of it as plain data, in the order of the program."""
         ranges = {
             pc: r for pc, r in sorted(self._ranges.items()) if r is not None and r != (0, (1 << 64) - 1)
@@ -91,7 +108,7 @@ class Recorder:
             constants={pc: r[0] for pc, r in ranges.items() if r[0] == r[1]},
             reached=frozenset(self._reached),
             max_instructions=max_instructions,
-            stack_size=sum(-low for low in self._lowest.values()),
+            stack_size=stack_size,
             zero_stack=self.zero_stack,
             helpers=frozenset(self._helpers),
             explored=explored,
