@@ -127,6 +127,8 @@ def _quick_passes() -> Any:
     passes.add_always_inliner_pass()
     passes.add_global_dead_code_eliminate_pass()
     passes.add_sroa_pass()
+    # First away with the guards that the program's own tests imply: they are most of the branches.
+    passes.add_simplify_cfg_pass()
     passes.add_instruction_combine_pass()
     passes.add_simplify_cfg_pass()
     return passes
