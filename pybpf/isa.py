@@ -253,11 +253,13 @@ def _atomic_rows() -> Iterator[Op]:
         tag, suffix = ("", "") if size == 8 else ("32", "32")
         kinds = {"dst": ANY, "src": ANY, "offset": ANY}
         where = "(r{dst} {off})"
+        # Addition without fetch is older than the other atomics: clang emits it at every level, but a v1 machine as Oko has
+        # none at all.
         for name, (imm, sign) in _ATOMIC.items():
             yield Op(
                 opcode, Kind.ATOMIC, name, f"{lock}{where} {sign} {reg}{{src}}",
                 f"a{name}{suffix} [%r{{dst}}{{off}}],%r{{src}}", width, size, Operand.REG, group,
-                isa=1 if name == "add" else 3, imm=imm, **kinds,
+                isa=2 if name == "add" else 3, imm=imm, **kinds,
             )  # fmt: skip
             yield Op(
                 opcode, Kind.ATOMIC, f"fetch_{name}", f"{reg}{{src}} = atomic_fetch_{name}({call}{where}, {reg}{{src}})",

@@ -118,14 +118,13 @@ def build(program: Program) -> Graph:
 
 
 def _checked(code: Mapping[int, Instruction], pc: int, target: int, what: str) -> int:
-    end = max(code) + code[max(code)].slots
-    if not 0 <= target < end:
-        raise StructureError("jump-range", f"{what} out of range from pc {pc} to pc {target}", pc)
-    if target not in code:
-        raise StructureError(
-            "jump-range", f"{what} from pc {pc} into the middle of the wide load at pc {target - 1}", pc
-        )
-    return target
+    if target in code:
+        return target
+    if target - 1 in code and code[target - 1].slots == 2:
+        message = f"{what} from pc {pc} into the middle of the wide load at pc {target - 1}"
+    else:
+        message = f"{what} out of range from pc {pc} to pc {target}"
+    raise StructureError("jump-range", message, pc)
 
 
 def _function(code: Mapping[int, Instruction], entry: int, end: int) -> Function:
