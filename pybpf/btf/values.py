@@ -38,9 +38,11 @@ def read_value(btf: Btf, id: int, data: bytes) -> Value:
 
     Raises `ElfError` for a type that has no size, one whose size is not that of `data`, and one that contains itself.
     """
-    size = btf.size_of(id)
-    if size != len(data):
-        raise ElfError(f"type id {id} has {size} bytes, the value {len(data)}", ".BTF")
+    type_ = btf.resolve(id)
+    if type_.kind is not Kind.DATASEC or type_.size:  # compilers leave the sizes of sections to the linker
+        size = btf.size_of(id)
+        if size != len(data):
+            raise ElfError(f"type id {id} has {size} bytes, the value {len(data)}", ".BTF")
     return _Reader(btf).read(id, data)
 
 
@@ -126,10 +128,11 @@ class _Reader:
         return self.read(member.type, self._part(member, data, start, self.btf.size_of(member.type)))
 
     def _variable(self, member: Member, data: bytes) -> Value:
-        """A variable of a section: its type is what the VAR refers to."""
+        """A variable of a section: its type is what the VAR refers to. A compiler may keep a part of a variable alone."""
         type_ = self.btf[member.type]
         id = type_.type if type_.kind is Kind.VAR else member.type
-        return self.read(id, self._part(member, data, member.offset, self.btf.size_of(id)))
+        part = self._part(member, data, member.offset, member.size)
+        return self.read(id, part) if self.btf.size_of(id) == member.size else part
 
     def _part(self, member: Member, data: bytes, start: int, size: int) -> bytes:
         if start + size > len(data):

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 from pybpf import program_types
 from pybpf.btf import Btf, Ext
 from pybpf.elf.btf_maps import read_btf_maps
-from pybpf.elf.file import ElfFile
+from pybpf.elf.file import ElfFile, Section
 from pybpf.elf.functions import Function, read_functions
 from pybpf.elf.legacy_maps import read_legacy_maps, read_oko_maps
 from pybpf.elf.link import Linker, entries
@@ -28,6 +29,8 @@ from pybpf.program import Object, RefKind
 from pybpf.program_types import LINUX_MAPS, ProgramType
 
 __all__ = ["load"]
+
+_PLACES: Final = (3, 4)  # R_BPF_64_ABS32, R_BPF_64_NODYLD32: an offset of 32 bits
 
 
 def load(source: str | Path | bytes, type: str | ProgramType | None = None) -> Object:
@@ -75,7 +78,7 @@ def _read_btf(file: ElfFile, notes: list[str]) -> tuple[Btf | None, Ext | None]:
     btf = ext = None
     try:
         if section := file.section(".BTF"):
-            types = Btf.parse(file.data(section), file.byteorder)
+            types = Btf.parse(_placed(file, section), file.byteorder)
             types.check()
             btf = types
         if btf and (section := file.section(".BTF.ext")):
@@ -83,6 +86,17 @@ def _read_btf(file: ElfFile, notes: list[str]) -> tuple[Btf | None, Ext | None]:
     except ElfError as error:
         notes.append(str(error))
     return btf, ext
+
+
+def _placed(file: ElfFile, section: Section) -> bytes:
+    """The types, with the places of variables in their sections, which compilers leave to the linker."""
+    data = bytearray(file.data(section))
+    for relocation in file.relocations(section):
+        place = slice(relocation.offset, relocation.offset + 4)
+        if relocation.type in _PLACES and place.stop <= len(data):
+            offset = int.from_bytes(data[place], file.byteorder) + relocation.symbol.value
+            data[place] = (offset & 0xFFFF_FFFF).to_bytes(4, file.byteorder)
+    return bytes(data)
 
 
 def _map_numbers(types: Iterable[str | ProgramType | None]) -> Mapping[int, str]:
