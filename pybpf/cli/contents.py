@@ -53,7 +53,11 @@ def print_contents(read: Contents) -> None:
     say(printable(f"map {map.name}: {map.spec.type}, {used}"), bold=True)
     if not shown:
         return
-    key_name = "index" if map.spec.type == "array" else "key"
+    is_array = map.spec.type == "array"
+    if is_array and map.spec.max_entries == 1 and isinstance(members := shown[0][1], dict):
+        print_table(("member", "value"), [(name, _text(part)) for name, part in members.items()])
+        return
+    key_name = "index" if is_array else "key"
     rows = [[*_cells(key_name, key), ("|", "|"), *_cells("value", value)] for key, value in shown]
     if len(rows[0]) > _COLUMNS:
         rows = [[(key_name, _text(key)), ("|", "|"), ("value", _text(value))] for key, value in shown]

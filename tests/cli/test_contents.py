@@ -6,6 +6,7 @@ import pytest
 
 from pybpf import MapSpec, maps
 from pybpf.cli.contents import as_json, contents, print_contents
+from tests.cli.conftest import CAPTURES, Run, compiled
 
 
 def test_without_types_bytes_are_shown_in_hex(capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,3 +54,18 @@ def test_long_maps_are_cut_short(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert out.endswith("and 10 more: --format json prints them all\n")
     assert len(as_json(read)["entries"]) == 30
+
+
+def test_single_value_is_shown_by_member(pybpf: Run) -> None:
+    """One row for each member reads better than one wide row."""
+    out = pybpf(
+        "run", compiled("dapper"), "--pcap", CAPTURES / "http.pcap", "--maps", "--clock", "capture"
+    ).out
+    table = out[out.index("map monitor") :].splitlines()
+    assert table[0] == "map monitor: array, 1 of 1 entries"
+    assert [line.split() for line in (table[1], *table[3:6])] == [
+        ["member", "value"],
+        ["reported_ns", "1795539863649951000"],
+        ["opened", "11"],
+        ["refused", "0"],
+    ]
