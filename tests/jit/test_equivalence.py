@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
 import pybpf
-from pybpf import Program, VerifierError, jit, maps
+from pybpf import BudgetExceeded, DecodeError, Program, UnsupportedError, VerifierError, jit, maps
 from pybpf.interpreter import Interpreter
 from pybpf.jit import Level
 from tests.jit.programs import MAPS, ROOM, TYPE, texts
 from tests.jit.traced import observed
+from tests.verifier import test_linux_cases as linux_verifier
 
 packets = st.lists(
     st.binary(min_size=ROOM, max_size=ROOM + 40) | st.binary(max_size=ROOM), min_size=1, max_size=4
@@ -71,3 +72,37 @@ def test_native_code_computes_what_linux_computes(case):
         native = jit.compile(observed(program, samples), level).bind()
         for (_, expected), sample in zip(case["tests"], samples, strict=True):
             assert native.run(bytearray(sample)) & 0xFFFF_FFFF == expected
+
+
+SAMPLES = (bytes(64), bytes(range(1, 65)), b"\xff" * 100, b"", bytes(10))
+
+
+def compare(case: Any) -> bool:
+    """Run a case in both engines. Whether it could be run: not every case is accepted, or is of what native code knows."""
+    type_ = linux_verifier.TYPES[case["prog_type"]]
+    specs = {int(pc): linux_verifier.map_spec(key) for pc, key in case["maps"].items()}
+    try:
+        program = Program.from_bytes(bytes.fromhex(case["insns"]), type_, specs, name=case["id"])
+        verified = pybpf.verify(program)
+        natives = [jit.compile(verified, level) for level in Level]
+    except (DecodeError, VerifierError, UnsupportedError, BudgetExceeded):
+        return False
+    reference_maps = [maps.create(spec, seed=1) for spec in program.maps]
+    interpreter = Interpreter(program, type_, reference_maps, clock=lambda: 77)
+    packets = [packet for packet in SAMPLES if len(packet) >= type_.minimum_length]
+    expected = [interpreter.run(packet) for packet in packets]
+    for native in natives:
+        native_maps = [maps.create(spec, seed=1) for spec in program.maps]
+        instance = native.bind(native_maps, clock=lambda: 77)
+        for packet, outcome in zip(packets, expected, strict=True):
+            buffer = bytearray(packet)
+            assert (instance.run(buffer), bytes(buffer)) == (outcome.value, outcome.packet), case["id"]
+        assert contents(native_maps) == contents(reference_maps), case["id"]
+    return True
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not linux_verifier.CASES.exists(), reason="no vectors: they are not part of pybpf")
+def test_accepted_cases_of_linux_verifier():
+    """Programs written to be hard for a verifier: those that pass ours run the same in both engines and never trap."""
+    assert sum(compare(case) for case in linux_verifier.cases()) >= 280
