@@ -1,0 +1,51 @@
+"""Programs as text with the verdict that they must get: see `case` for the format and ``cases/`` for the programs."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from pybpf import instantiate
+from pybpf.program_types import BY_NAME
+from tests.verifier.case import Case, all_cases
+
+ALL = [pytest.param(case, id=f"{file}-{case.name.replace(' ', '-')}") for file, case in all_cases()]
+ACCEPTED = [param for param in ALL if param.values[0].verdict == "accepted"]
+
+PACKETS = [
+    bytes(random.Random(length).randrange(256) for _ in range(length))
+    for length in (0, 1, 13, 14, 20, 33, 34, 54, 60, 64, 100, 256, 1514)
+] + [bytes(64), b"\xff" * 64, b"\x45" * 64]
+"""Inputs of every length that the programs test for."""
+
+
+@pytest.mark.parametrize("case", ALL)
+def test_verdict(case: Case) -> None:
+    """The verdict, and for a rejected program the reason and the instruction to blame."""
+    assert case.said() == (case.verdict, case.reason, case.pc)
+
+
+@pytest.mark.parametrize("case", ACCEPTED)
+def test_accepted_programs_run(case: Case) -> None:
+    """An accepted program breaks no rule of the machine that checks every access, and keeps its bound on instructions."""
+    verified = case.verify()
+    instance = instantiate(verified, engine="interpreter", budget=verified.facts.max_instructions)
+    for map_ in instance.maps.values():
+        if not map_.spec.read_only:
+            map_[bytes(map_.spec.key_size)] = bytes(range(map_.spec.value_size))
+    for packet in PACKETS:
+        if len(packet) >= verified.type.minimum_length:
+            instance.run(packet)
+
+
+def test_names_are_unique() -> None:
+    """No two cases of a file have one name."""
+    names = [(file, case.name) for file, case in all_cases()]
+    assert len(names) == len(set(names))
+
+
+def test_every_type_has_cases() -> None:
+    """Both verdicts, under every program type that pybpf defines."""
+    seen = {(case.program().type, case.verdict) for _, case in all_cases()}
+    assert {(name, verdict) for name in BY_NAME for verdict in ("accepted", "rejected")} <= seen
