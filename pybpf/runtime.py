@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 from pybpf.errors import ArgumentError, Trap
 from pybpf.interpreter import Interpreter
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pybpf.jit import NativeInstance
+    from pybpf.jit import NativeInstance, NativeProgram
     from pybpf.packets import PacketBatch
 
 EngineName = Literal["jit", "interpreter"]
@@ -211,11 +212,24 @@ def _engine(
         case "jit":
             if budget is not None:
                 raise ArgumentError("native code counts no instructions: a budget needs engine='interpreter'")
-            from pybpf import jit
-
-            return _Native(jit.compile(verified).bind(maps, clock), verified.type.packet_writable)
+            return _Native(_compiled(verified).bind(maps, clock), verified.type.packet_writable)
         case _:
             raise ArgumentError(f"unknown engine {name!r}: known are jit, interpreter")
+
+
+_native: Final[WeakKeyDictionary[VerifiedProgram, NativeProgram]] = WeakKeyDictionary()
+_compiling: Final = threading.Lock()
+
+
+def _compiled(verified: VerifiedProgram) -> NativeProgram:
+    """The native code of a proof, made once for all its instances and kept as long as the proof is."""
+    from pybpf import jit
+
+    with _compiling:
+        native = _native.get(verified)
+        if native is None:
+            native = _native[verified] = jit.compile(verified)
+        return native
 
 
 # What must be equal for a map to stand in for another: what was proved of the program depends on it.
@@ -240,7 +254,9 @@ def _same_shape(spec: MapSpec, map: BpfMap) -> BpfMap:
             )
     if spec.read_only and spec.initial != map.spec.initial:
         # Its contents were proved with: what a program reads there is a constant to the verifier.
-        raise ArgumentError(f"map {spec.name!r} is read-only and has other contents than the program was proved with")
+        raise ArgumentError(
+            f"map {spec.name!r} is read-only and has other contents than the program was proved with"
+        )
     return map
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +23,7 @@ from pybpf import (
     Result,
     Trap,
     VerifiedProgram,
+    jit,
 )
 from pybpf import maps as map_types
 from pybpf.program_types import FILTER, MEMORY, XDP, Context, Entry, Field, ProgramType
@@ -191,13 +194,33 @@ def test_map_of_another_shape_is_refused(make):
         make(COUNT, maps={"counters": other})
 
 
+def test_native_code_is_made_once_and_goes_with_its_proof(monkeypatch):
+    """Instances of one proof share code; when the proof and they are gone, so is the code."""
+    made = []
+    compile_ = jit.compile
+
+    def observed(verified):
+        native = compile_(verified)
+        made.append(weakref.ref(native))
+        return native
+
+    monkeypatch.setattr(jit, "compile", observed)
+    verified = pybpf.verify(Program.from_asm("r0 = 3\n exit", type="xdp"))
+    instances = [pybpf.instantiate(verified) for _ in range(3)]
+    assert [instance.run(b"").value for instance in instances] == [3, 3, 3]
+    assert len(made) == 1
+    del verified, instances
+    gc.collect()
+    assert made[0]() is None
+
+
 def test_constants_of_other_contents_are_refused():
     """What a program reads from a read-only map is a constant in its proof: another map's contents are not."""
     constants = MapSpec(".rodata", "array", 4, 8, 1, initial=bytes(8), read_only=True)
     text = "r1 = .rodata + 0 ll\n r0 = *(u64 *)(r1 + 0)\n exit"
     verified = pybpf.verify(Program.from_asm(text, type="xdp", maps={".rodata": constants}))
     other = map_types.create(replace(constants, initial=b"\1" * 8))
-    with pytest.raises(ArgumentError, match="map '.rodata' is read-only and has other contents"):
+    with pytest.raises(ArgumentError, match=r"map '\.rodata' is read-only and has other contents"):
         pybpf.instantiate(verified, engine="interpreter", maps={".rodata": other})
 
 

@@ -25,4 +25,5 @@ def compile(verified: VerifiedProgram, level: Level = Level.FULL) -> NativeProgr
     Raises `UnsupportedError` for what pybpf has no native code for (calls through a register, helpers without a body),
     `InternalError` where LLVM refuses what was generated.
     """
-    return NativeProgram(verified, build(lower(verified) + ENTRY_POINTS, EXPORTS, level))
+    code = build(lower(verified) + ENTRY_POINTS, EXPORTS, level)
+    return NativeProgram(verified.program, verified.type, code)

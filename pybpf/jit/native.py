@@ -15,8 +15,8 @@ from pybpf.jit.map_operations import NativeOperations
 from pybpf.jit.state import RunState, TrapCode, unpack_site
 from pybpf.maps import BpfMap, layout_of
 from pybpf.memory import MAX_PACKET
-from pybpf.program_types import Clock
-from pybpf.verifier.facts import VerifiedProgram
+from pybpf.program import Program
+from pybpf.program_types import Clock, ProgramType
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,8 +34,9 @@ _RUN_BATCH: Final = ctypes.CFUNCTYPE(_U64, *[_U64] * 5, _POINTER, _U64, _POINTER
 class NativeProgram:
     """A program's machine code. It knows no map and no address of the host."""
 
-    def __init__(self, verified: VerifiedProgram, code: Code) -> None:
-        self.verified: Final = verified
+    def __init__(self, program: Program, type_: ProgramType, code: Code) -> None:
+        self.program: Final = program
+        self.type: Final = type_
         self.code: Final = code
 
     def bind(self, maps: Sequence[BpfMap] = (), clock: Clock | None = None) -> NativeInstance:
@@ -54,7 +55,7 @@ class NativeInstance:
     """
 
     def __init__(self, native: NativeProgram, maps: Sequence[BpfMap], clock: Clock | None) -> None:
-        self._program, self._type = native.verified.program, native.verified.type
+        self._program, self._type = native.program, native.type
         self._check(maps)
         self.native: Final = native
         self.maps: Final = tuple(maps)

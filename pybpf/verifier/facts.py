@@ -65,9 +65,12 @@ class Facts:
     explored: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class VerifiedProgram:
-    """A program with the proof that it is safe for a program type. Only `pybpf.verify` makes one; the JIT takes nothing else."""
+    """A program with the proof that it is safe for a program type. Only `pybpf.verify` makes one; the JIT takes nothing else.
+
+    Each is equal to itself alone: what is made from a proof, such as its native code, can be kept with it.
+    """
 
     program: Program
     type: ProgramType

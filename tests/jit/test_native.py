@@ -52,7 +52,7 @@ def native(text: str, type: ProgramType = FILTER) -> jit.NativeProgram:
 
 def bound(text: str, type: ProgramType = FILTER) -> NativeInstance:
     program = native(text, type)
-    return program.bind([maps.create(spec) for spec in program.verified.program.maps])
+    return program.bind([maps.create(spec) for spec in program.program.maps])
 
 
 # Packets
