@@ -12,6 +12,7 @@ What pybpf does not know makes only what uses it unsupported; a file that is dam
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -24,8 +25,8 @@ from pybpf.elf.legacy_maps import read_legacy_maps, read_oko_maps
 from pybpf.elf.link import Linker, entries
 from pybpf.elf.maps import BTF_SECTION, Maps, Namer, is_data_section
 from pybpf.elf.sections import program_type
-from pybpf.errors import ElfError
-from pybpf.program import Object, RefKind
+from pybpf.errors import ElfError, UnsupportedError
+from pybpf.program import Object, Program, RefKind
 from pybpf.program_types import LINUX_MAPS, ProgramType
 
 __all__ = ["load"]
@@ -58,9 +59,11 @@ def load(source: str | Path | bytes, type: str | ProgramType | None = None) -> O
     notes += maps.notes
     notes += dict.fromkeys(note for function in functions.values() for note in _notes(function))
     linker, namer = Linker(functions, maps.by_name, _license(file)), Namer()
-    programs = (
+    programs = [
         linker.link(entry, namer(entry.name), types[entry.section.index]) for entry in entries(functions)
-    )
+    ]
+    if file.byteorder == "big":
+        programs = [_foreign(program) for program in programs]
     return Object(
         {program.name: program for program in programs},
         maps.by_name,
@@ -70,6 +73,14 @@ def load(source: str | Path | bytes, type: str | ProgramType | None = None) -> O
         path,
         btf,
         tuple(notes),
+    )
+
+
+def _foreign(program: Program) -> Program:
+    """A program of a big-endian machine can be read. Run on ours, its words would have their bytes in the wrong order."""
+    message = "compiled for big-endian machines: compile with -target bpfel"
+    return replace(
+        program, defect=program.defect or UnsupportedError(message, "byte-order", program=program.name)
     )
 
 
