@@ -16,7 +16,7 @@ from pybpf.verifier.facts import RegionKind
 from pybpf.verifier.prove import READ, WRITE, Prover
 from pybpf.verifier.recorder import Recorder
 from pybpf.verifier.state import State
-from pybpf.verifier.values import LENGTH, Cell, Number, Pointer, Target, Value, Values, mentions
+from pybpf.verifier.values import LENGTH, Cell, Form, Number, Pointer, Target, Value, Values, mentions
 
 if TYPE_CHECKING:
     from pybpf.verifier.transfer import Step, Transfer
@@ -197,9 +197,9 @@ class _Argument:
         if high == 0:
             self.calls.prover.dereferenceable(self.register, self.value, mode)
             return
-        self.memory(high, mode)
+        self.memory(high, mode, size.form)
 
-    def memory(self, size: int, mode: str) -> None:
+    def memory(self, size: int, mode: str, extent: Form | None = None) -> None:
         """`size` bytes at the argument's address are readable, or may be written; any smaller size then is too."""
         calls, state = self.calls, self.state
         if size == 0:
@@ -209,7 +209,7 @@ class _Argument:
         p = calls.prover.dereferenceable(self.register, self.value, mode)
         if p.target not in (Target.STACK, Target.PACKET, Target.MAP_VALUE):
             raise self._wrong("a pointer to memory")
-        access = calls.prover.bounds(state, self.register, p, 0, size, mode)
+        access = calls.prover.bounds(state, self.register, p, 0, size, mode, extent)
         calls.recorder.argument(self.pc, self.register, access)
         if access.region is not RegionKind.STACK:
             return

@@ -15,7 +15,7 @@ from pybpf.verifier.arithmetic import name_of
 from pybpf.verifier.explain import Refusal
 from pybpf.verifier.facts import Access, RegionKind
 from pybpf.verifier.state import FIRST_SLOT, NOTHING, State, parts_of, slot_of, written
-from pybpf.verifier.values import Cell, Number, Pointer, Target
+from pybpf.verifier.values import LENGTH, Cell, Form, Number, Pointer, Target, add_forms
 
 READ: Final = "read"
 WRITE: Final = "write"
@@ -37,12 +37,22 @@ class Prover:
         return self.bounds(state, register, pointer, offset, size, mode)
 
     def bounds(
-        self, state: State, register: int, pointer: Pointer, offset: int, size: int, mode: str
+        self,
+        state: State,
+        register: int,
+        pointer: Pointer,
+        offset: int,
+        size: int,
+        mode: str,
+        extent: Form | None = None,
     ) -> Access:
-        """The access lies inside what the pointer points into, whatever its alignment."""
+        """The access lies inside what the pointer points into, whatever its alignment.
+
+        `extent` is the identity of the size, where it is not a constant: `size` is then the greatest.
+        """
         match pointer.target:
             case Target.PACKET:
-                return self._packet(state, register, pointer, offset, size, mode)
+                return self._packet(state, register, pointer, offset, size, mode, extent)
             case Target.MAP_VALUE:
                 return self._map_value(register, pointer, offset, size, mode)
             case Target.STACK:
@@ -52,6 +62,24 @@ class Prover:
         raise Refusal(
             "bad-pointer", f"invalid memory access: r{register} is {name_of(pointer)}, which has no bytes"
         )
+
+    @staticmethod
+    def _as_many(state: State, p: Pointer, size: Form | None) -> bool:
+        """Whether a packet pointer has as many bytes as a number of this identity says, whatever that number is.
+
+        With p = packet + a + c and the size b + d, where a and b are sums of unknowns: what is proved behind a + b is at least
+        c + d bytes. The length itself as one of the unknowns needs no proof: a + b + c + d <= length then says that what is
+        left without it is not positive. Offsets and sizes are small, so no sum wraps.
+        """
+        if size is None or p.atoms is None or abs(size[1]) >= 1 << 62:
+            return False
+        total = add_forms((p.atoms, p.offset), size)
+        if total is None:
+            return False
+        atoms, offset = total
+        if LENGTH in atoms:
+            return len(atoms) == 1 and offset <= 0
+        return offset <= state.proved(atoms)
 
     def dereferenceable(self, register: int, cell: Cell, mode: str) -> Pointer:
         """The pointer in a register, which must be one and not null."""
@@ -73,7 +101,16 @@ class Prover:
             )
         return cell
 
-    def _packet(self, state: State, register: int, p: Pointer, offset: int, size: int, mode: str) -> Access:
+    def _packet(
+        self,
+        state: State,
+        register: int,
+        p: Pointer,
+        offset: int,
+        size: int,
+        mode: str,
+        extent: Form | None,
+    ) -> Access:
         if mode is not READ and not self.type.packet_writable:
             raise Refusal("packet-write", f"forbidden write to packet through r{register}")
         if mode is ATOMIC:
@@ -83,7 +120,7 @@ class Prover:
         # With the pointer's own identity the variable part cancels; failing that, its greatest value must fit the packet.
         by_identity = p.offset + offset + size <= proved
         by_range = high + size <= state.proved(())
-        if low < 0 or not (by_identity or by_range):
+        if low < 0 or not (by_identity or by_range or self._as_many(state, p, extent)):
             at = f"offset {p.offset + offset}"
             if p.variable is not None:
                 at += f" + variable {p.variable.wide.smin}..{p.variable.wide.smax}"
