@@ -323,9 +323,9 @@ class Transfer:
                 return self.unknown(state, pc, 8 * size)
 
     def _from_constants(self, p: Pointer, offset: int, size: int) -> Value | None:
-        """A load at a constant offset of a map that nobody can change is a constant."""
+        """A load at a constant offset of a map's only value is a constant where nobody can change it."""
         spec = self.program.maps[p.number]
-        if not spec.read_only or spec.initial is None or p.variable is not None:
+        if not spec.read_only or spec.initial is None or spec.max_entries != 1 or p.variable is not None:
             return None
         at = p.offset + offset
         return self.values.constant(int.from_bytes(spec.initial[at : at + size].ljust(size, b"\0"), "little"))
