@@ -185,21 +185,16 @@ def _print_programs(programs: list[dict[str, Any]]) -> None:
 
 
 def _print_maps(maps: list[dict[str, Any]]) -> None:
-    columns = ("map", "type", "key", "bytes", "value", "bytes", "entries", "")
+    columns = ("map", "type", "key", "bytes", "value", "bytes", "entries")
     rows = [
         (
-            spec["name"],
-            spec["type"],
+            spec["name"] + (" (read-only)" if spec["read_only"] else ""),
+            spec["type"] + ("" if spec["supported"] else " (unsupported)"),
             spec["key_type"] or "-",
             spec["key_size"],
             spec["value_type"] or "-",
             spec["value_size"],
             spec["max_entries"],
-            " ".join(
-                word
-                for word, said in (("read-only", spec["read_only"]), ("unsupported", not spec["supported"]))
-                if said
-            ),
         )
         for spec in maps
     ]

@@ -17,7 +17,6 @@ from pybpf.errors import (
     VerifierError,
 )
 from pybpf.program import Program
-from pybpf.program_types import BY_NAME
 from pybpf.verifier import verify
 from pybpf.verifier.facts import VerifiedProgram
 
@@ -96,7 +95,7 @@ def _verify(program: Program) -> VerifiedProgram:
     if program.type is None:
         place = f"section {program.section!r}" if program.section else "the file"
         raise UnsupportedError(
-            f"{place} does not say the program's type: give one with --type {'|'.join(BY_NAME)}",
+            f"{place} does not say the program's type: give one, such as --type xdp",
             "program-type",
         )
     return verify(program)

@@ -7,8 +7,21 @@ from typing import Any, Final
 import click
 from click.shell_completion import CompletionItem
 
+from pybpf import program_types
 from pybpf.cli.status import Failure
-from pybpf.program_types import BY_NAME
+from pybpf.errors import ArgumentError
+
+
+def _known_type(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """The type's own name, where people know it by others."""
+    try:
+        return None if value is None else program_types.get(value).name
+    except ArgumentError as error:
+        raise click.BadParameter(str(error), ctx, parameter) from None
+
+
+def _type_names(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in program_types.BY_NAME if name.startswith(incomplete)]
 
 
 def _program_names(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -30,8 +43,10 @@ file: Final = click.argument("file", metavar="FILE", type=click.Path(allow_dash=
 program: Final = click.argument("name", metavar="[PROGRAM]", required=False, shell_complete=_program_names)
 type_: Final = click.option(
     "--type",
-    type=click.Choice(list(BY_NAME)),
-    help="What kind of program it is, whatever its section says.",
+    metavar="TYPE",
+    callback=_known_type,
+    shell_complete=_type_names,
+    help="The program type (filter, xdp, ...), whatever the section says.",
 )
 format_: Final = click.option(
     "--format",

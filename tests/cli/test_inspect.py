@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Run, compiled
 from tests.cli.test_verify import UNSUPPORTED, source
 
@@ -59,10 +61,15 @@ def test_says_what_is_unsupported(pybpf: Run, tmp_path: Path) -> None:
     assert program["helpers"] == ["#4242"]
 
 
-def test_unknown_program_types(pybpf: Run, shared_data: Path) -> None:
-    """A program of a kind that pybpf does not run, in an object of which the rest is fine."""
-    holds = pybpf("inspect", "--format", "json", shared_data / "elf/linux/xdp_redirect_cpu_kern.o").json
-    tracepoints = [program for program in holds["programs"] if program["type"] == "tracepoint"]
-    assert len(tracepoints) == 5
-    assert all("program type tracepoint" in program["unsupported"] for program in tracepoints)
-    assert "and 4 more" in pybpf("inspect", shared_data / "elf/linux/xdp_redirect_cpu_kern.o").out
+def test_unknown_program_types(pybpf: Run, tmp_path: Path) -> None:
+    """A kind of program that pybpf has never heard of."""
+    path = source(tmp_path, ".type frobnicator\nr0 = 0\nexit")
+    (program,) = pybpf("inspect", "--format", "json", path).json["programs"]
+    assert (program["type"], program["unsupported"]) == ("frobnicator", ["program type frobnicator"])
+
+
+def test_reasons_are_told_once(pybpf: Run, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line for what several programs cannot use, with the first of them and their number."""
+    monkeypatch.setattr("pybpf.cli.inspect.TYPES", {})
+    out = pybpf("inspect", shared_data / "elf/linux/xdp_redirect_cpu_kern.o").out
+    assert "  map cpus_available: type array (xdp_cpu_map0 and 5 more)" in out.splitlines()

@@ -269,3 +269,4 @@ def test_program_names_complete() -> None:
     assert offers(["run", str(compiled("p0f"))], "p") == ["p0f"]
     assert offers(["run", str(compiled("p0f"))], "x") == []
     assert offers(["run", "missing.o"], "") == []
+    assert offers(["verify", "--type"], "xd") == ["xdp"]

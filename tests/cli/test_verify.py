@@ -139,7 +139,7 @@ def test_a_program_without_a_type_is_unsupported(pybpf: Run, tmp_path: Path) -> 
     """Nobody is to blame, and the line says what helps."""
     ran = pybpf("verify", source(tmp_path, "r0 = 1\nexit"))
     assert ran.status == 3
-    assert "--type filter|xdp" in ran.out
+    assert "give one, such as --type xdp" in ran.out
 
 
 def test_type_overrides_the_section(pybpf: Run) -> None:
@@ -184,3 +184,14 @@ def test_unknown_program_is_bad_input(pybpf: Run) -> None:
     ran = pybpf("verify", compiled("p0f"), "p0")
     assert ran.status == 2
     assert ran.err == f"pybpf: {compiled('p0f')}: no program 'p0': did you mean 'p0f'?\n"
+
+
+def test_types_by_other_names(pybpf: Run, tmp_path: Path) -> None:
+    """A type is found by the names that libbpf and bpftool give it; one that does not exist by none."""
+    (row,) = pybpf(
+        "verify", "--type", "classifier", "--format", "json", source(tmp_path, "r0 = 0\nexit")
+    ).json
+    assert row["type"] == "tc"
+    ran = pybpf("verify", "--type", "socks", source(tmp_path, "exit"))
+    assert (ran.status, ran.err.count("\n")) == (2, 1)
+    assert "unknown program type 'socks': known are filter, " in ran.err
