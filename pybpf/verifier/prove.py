@@ -6,29 +6,55 @@ depends on nothing but the state; nothing here changes one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+from pybpf import map_types
+from pybpf.errors import UnsupportedError
 from pybpf.memory import STACK_SIZE
-from pybpf.program import Program
-from pybpf.program_types import Field, ProgramType
+from pybpf.program import MapSpec, Program
+from pybpf.program_types import OBJECTS, Context, Field, ProgramType
 from pybpf.verifier.arithmetic import name_of
 from pybpf.verifier.explain import Refusal
 from pybpf.verifier.facts import Access, RegionKind
 from pybpf.verifier.state import FIRST_SLOT, NOTHING, State, parts_of, slot_of, written
-from pybpf.verifier.values import LENGTH, Cell, Form, Number, Pointer, Target, add_forms
+from pybpf.verifier.values import (
+    LENGTH,
+    Cell,
+    Form,
+    Number,
+    Pointer,
+    Target,
+    Values,
+    add_forms,
+    proof_of,
+)
 
 READ: Final = "read"
 WRITE: Final = "write"
 ATOMIC: Final = "atomic"
 
+BTF_POINTERS: Final = "btf-pointers"
+"""The feature of what only the kernel's BTF describes."""
+
 
 class Prover:
-    """The memory rules of one program under one type."""
+    """The memory rules of one program under one type. `maps` are the program's and behind them the maps that those hold."""
 
-    def __init__(self, program: Program, type_: ProgramType) -> None:
+    def __init__(self, program: Program, type_: ProgramType, values: Values) -> None:
         self.program = program
         self.type = type_
         self.policy = type_.policy
+        self.values = values
+        holders = [number for number, spec in enumerate(program.maps) if spec.inner is not None]
+        self.inner: Mapping[int, int] = {
+            holder: len(program.maps) + position for position, holder in enumerate(holders)
+        }
+        """The number of a map of maps -> that of the map that it holds."""
+        self.maps: Sequence[MapSpec] = (
+            *program.maps,
+            *(spec.inner for spec in program.maps if spec.inner is not None),
+        )
 
     def access(self, state: State, register: int, cell: Cell, offset: int, size: int, mode: str) -> Access:
         """An access of `size` > 0 bytes at a register's address + offset. The stack's contents are a separate question."""
@@ -51,14 +77,16 @@ class Prover:
         `extent` is the identity of the size, where it is not a constant: `size` is then the greatest.
         """
         match pointer.target:
-            case Target.PACKET:
+            case Target.PACKET | Target.PACKET_META:
                 return self._packet(state, register, pointer, offset, size, mode, extent)
             case Target.MAP_VALUE:
                 return self._map_value(register, pointer, offset, size, mode)
             case Target.STACK:
                 return self._stack(register, pointer, offset, size)
-            case Target.CONTEXT:
-                return self._context(register, pointer, offset, size, mode)
+            case Target.CONTEXT | Target.OBJECT:
+                return self._field(register, pointer, offset, size, mode)
+            case Target.RECORD:
+                return self._record(register, pointer, offset, size)
         raise Refusal(
             "bad-pointer", f"invalid memory access: r{register} is {name_of(pointer)}, which has no bytes"
         )
@@ -71,7 +99,7 @@ class Prover:
         c + d bytes. The length itself as one of the unknowns needs no proof: a + b + c + d <= length then says that what is
         left without it is not positive. Offsets and sizes are small, so no sum wraps.
         """
-        if size is None or p.atoms is None or abs(size[1]) >= 1 << 62:
+        if p.target is not Target.PACKET or size is None or p.atoms is None or abs(size[1]) >= 1 << 62:
             return False
         total = add_forms((p.atoms, p.offset), size)
         if total is None:
@@ -116,10 +144,10 @@ class Prover:
         if mode is ATOMIC:
             raise Refusal("atomic-target", f"atomic access to the packet through r{register} is not allowed")
         low, high = p.low + offset, p.high + offset
-        proved = state.proved(p.atoms)
+        proved = state.proved(proof_of(p))
         # With the pointer's own identity the variable part cancels; failing that, its greatest value must fit the packet.
         by_identity = p.offset + offset + size <= proved
-        by_range = high + size <= state.proved(())
+        by_range = high + size <= state.proved(proof_of(p, whole=True))
         if low < 0 or not (by_identity or by_range or self._as_many(state, p, extent)):
             at = f"offset {p.offset + offset}"
             if p.variable is not None:
@@ -127,7 +155,8 @@ class Prover:
             if low < 0:
                 known = "the offset may be negative"
             elif p.variable is None:
-                known = f"the packet has at least {proved} bytes"
+                what = "packet" if p.target is Target.PACKET else "metadata"
+                known = f"the {what} has at least {max(proved, 0)} bytes"
             elif proved == NOTHING:
                 known = "nothing was proved about this variable offset"
             else:
@@ -138,12 +167,15 @@ class Prover:
                 f"{at} + {size} bytes inside the packet",
                 known,
             )
-        return Access(RegionKind.PACKET, low, high, size)
+        region = RegionKind.PACKET if p.target is Target.PACKET else RegionKind.PACKET_META
+        return Access(region, low, high, size)
 
     def _map_value(self, register: int, p: Pointer, offset: int, size: int, mode: str) -> Access:
-        spec = self.program.maps[p.number]
-        if mode is not READ and spec.read_only:
+        spec = self.maps[p.number]
+        if mode is not READ and not map_types.writable(spec):
             raise Refusal("map-write", f"write into read-only map {spec.name!r} through r{register}")
+        if mode is not WRITE and not map_types.readable(spec):
+            raise Refusal("map-read", f"read from write-only map {spec.name!r} through r{register}")
         low, high = p.low + offset, p.high + offset
         if low < 0 or high + size > spec.value_size:
             span = f"offset {low}" if low == high else f"offset {low}..{high}"
@@ -167,25 +199,53 @@ class Prover:
             )
         return Access(RegionKind.STACK, low, high, size, frame=p.number)
 
-    def _context(self, register: int, p: Pointer, offset: int, size: int, mode: str) -> Access:
-        field = self.context_field(p, offset, size)
-        if field is None or (mode is not READ and not field.writable) or mode is ATOMIC:
-            context = self.type.context
-            assert context is not None
-            at = p.offset + offset
-            why = "no field" if field is None else f"field {field.name!r} is read-only"
+    def _record(self, register: int, p: Pointer, offset: int, size: int) -> Access:
+        low, high, end = p.low + offset, p.high + offset, self.values.objects[p.number].size
+        if low < 0 or high + size > end:
+            span = f"offset {low}" if low == high else f"offset {low}..{high}"
+            raise Refusal(
+                "record-bounds",
+                f"invalid access to a record of {end} bytes: {size} bytes at {span} through r{register}",
+                f"0 <= offset and offset + {size} <= {end}",
+                f"r{register} = {p!r}",
+            )
+        return Access(RegionKind.RECORD, low, high, size)
+
+    def _field(self, register: int, p: Pointer, offset: int, size: int, mode: str) -> Access:
+        """An access to the context or to a structure of the kernel is one to a field, by a pointer to its start."""
+        layout = self._layout(p)
+        field = self.field(p, offset, size, write=mode is not READ)
+        if p.offset or p.variable is not None:
             raise Refusal(
                 "context-access",
-                f"invalid {mode} of {size} bytes at offset {at} of {context.name} through r{register}: {why} there",
+                f"invalid {mode} through r{register}: {name_of(p)} was moved by {p.low if p.low == p.high else 'a number'}",
+                f"a pointer to the start of {layout.name}",
+                f"r{register} = {p!r}",
             )
-        return Access(RegionKind.CONTEXT, p.offset + offset, p.offset + offset, size)
+        if field is None or mode is ATOMIC:
+            seen = layout.field_at(offset, size)
+            why = f"field {seen.name!r} is read-only" if seen is not None and mode is not READ else "no field"
+            raise Refusal(
+                "context-access",
+                f"invalid {mode} of {size} bytes at offset {offset} of {layout.name} through r{register}: {why} there",
+            )
+        region = RegionKind.CONTEXT if p.target is Target.CONTEXT else RegionKind.OBJECT
+        return Access(region, offset, offset, size)
 
-    def context_field(self, p: Pointer, offset: int, size: int) -> Field | None:
-        """The field that an access to the context lies in; none where a join left the offset unknown."""
-        context = self.type.context
-        if context is None or p.variable is not None:
-            return None
-        return context.field_at(p.offset + offset, size)
+    def field(self, p: Pointer, offset: int, size: int, *, write: bool = False) -> Field | None:
+        """The field that an access to the context or a structure of the kernel is one to."""
+        return self._layout(p).field_at(p.offset + offset, size, write=write)
+
+    def _layout(self, p: Pointer) -> Context:
+        if p.target is Target.CONTEXT:
+            assert self.type.context is not None, "nothing else makes a pointer to the context"
+            return self.type.context
+        kind = self.values.objects[p.number].kind
+        if kind not in OBJECTS:
+            raise UnsupportedError(
+                "access to a structure that only the kernel's BTF describes", BTF_POINTERS, program=self.program.name
+            )
+        return OBJECTS[kind]
 
     def _aligned(self, p: Pointer, offset: int, size: int, mode: str) -> None:
         """Natural alignment where the policy asks for it, and always for atomics and, as in Linux, for the stack."""
@@ -193,7 +253,7 @@ class Prover:
         if not strict or size == 1:
             return
         # Packets are taken to start two bytes off, so that the network header behind Ethernet's 14 bytes is aligned (Linux, NET_IP_ALIGN).
-        start = 2 if p.target is Target.PACKET else 0
+        start = 2 if p.target in (Target.PACKET, Target.PACKET_META) else 0
         at = p.offset + offset + start
         v = p.variable.wide if p.variable is not None else None
         if at % size == 0 and (v is None or (v.value | v.mask) % size == 0):
@@ -205,12 +265,14 @@ class Prover:
         )
 
     def initialised(self, state: State, register: int, p: Pointer, offset: int, size: int) -> bool:
-        """Whether stack bytes were written, for a range proved to be in the frame. False where they were not and may be read all the same."""
+        """Whether stack bytes were written, for a range proved to be in the frame. False where they were not and may be read all
+        the same: never where addresses must not leak, since what a join or a store in part dropped may be one.
+        """
         cells = self.frame_cells(state, p.number)
         for byte in range(p.low + offset, p.high + offset + size):
             slot = slot_of(byte)
             if not written(cells[slot], byte + 8 * (slot - FIRST_SLOT + 1), 1):
-                if self.policy.uninitialised_stack:
+                if self.policy.uninitialised_stack and self.policy.pointer_leaks:
                     return False
                 raise Refusal(
                     "uninitialised-stack",
