@@ -31,7 +31,7 @@ def printable(text: object) -> str:
 
 def say(text: str = "", **style: Any) -> None:
     """A line on standard output, in colour on a terminal."""
-    click.secho(text, **style)
+    click.echo(click.style(text, **style) if style else text)
 
 
 def complain(text: str) -> None:
@@ -59,9 +59,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
     cells = [[(printable(cell), isinstance(cell, int | float | Figure)) for cell in row] for row in rows]
     numeric = [bool(cells) and all(row[i][1] for row in cells) for i in range(len(columns))]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name, right in zip(columns, numeric, strict=True):
-        table.add_column(Text(printable(name)), justify="right" if right else "left", overflow="fold")
+        table.add_column(
+            Text(printable(name)), justify="right" if right else "left", no_wrap=right, overflow="fold"
+        )
     for row in cells:
         table.add_row(*(Text(text) for text, _ in row))
     console = Console(width=None if sys.stdout.isatty() else _WIDE)

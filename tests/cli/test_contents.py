@@ -21,10 +21,10 @@ def test_without_types_bytes_are_shown_in_hex(capsys: pytest.CaptureFixture[str]
     print_contents(read)
     assert capsys.readouterr().out.splitlines() == [
         "map flows: hash, 2 of 8 entries",
-        "key     |   value",
-        "────────────────────",
-        "01 ff   |   00 00 00",
-        "02 00   |   61 62 63",
+        "key    |  value",
+        "──────────────────",
+        "01 ff  |  00 00 00",
+        "02 00  |  61 62 63",
     ]
 
 

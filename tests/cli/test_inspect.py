@@ -51,13 +51,13 @@ def test_text_of_an_example(pybpf: Run) -> None:
 
 def test_says_what_is_unsupported(pybpf: Run, tmp_path: Path) -> None:
     """Maps, helpers and types that pybpf does not know, and still status 0: the file could be read."""
-    path = source(tmp_path, UNSUPPORTED.replace("call map_lookup", "call 4242"))
+    path = source(tmp_path, f".map routes frobnicator key=8 value=4 entries=1\nr1 = routes ll\n{UNSUPPORTED}")
     ran = pybpf("inspect", path)
     assert ran.status == 0
     assert "no type" in ran.out
-    assert "map routes: type lpm_trie" in ran.out
+    assert "map routes: type frobnicator" in ran.out
     (program,) = pybpf("inspect", "--format", "json", "--type", "filter", path).json["programs"]
-    assert program["unsupported"] == ["map routes: type lpm_trie", "helper 4242"]
+    assert program["unsupported"] == ["map routes: type frobnicator", "helper 4242"]
     assert program["helpers"] == ["#4242"]
 
 

@@ -250,7 +250,7 @@ def test_version(pybpf: Run) -> None:
 def test_every_help_has_examples(pybpf: Run, name: str) -> None:
     ran = pybpf(name, "--help")
     assert ran.status == 0
-    assert f"    pybpf {name}" in ran.out[ran.out.index("Examples:") :]
+    assert f"pybpf {name}" in ran.out[ran.out.index("Examples:") :]
 
 
 def test_help_lists_commands_and_statuses(pybpf: Run) -> None:

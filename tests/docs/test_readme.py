@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -65,3 +66,16 @@ def test_the_demo_is_what_the_readme_shows():
     assert set(re.findall(r"echo '\$\$ (pybpf [^']+)'", recipe)) == shown
     for line in shown:
         assert line.replace("pybpf", "@$(PYBPF)", 1) in recipe
+
+
+@pytest.mark.parametrize("name", cli.list_commands(click.Context(cli)))
+def test_the_page_of_the_command_line_names_every_option(name: str):
+    """docs/cli.md has a section for each command but ``version``, and all their options."""
+    page = (ROOT / "docs/cli.md").read_text()
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    assert f"pybpf {name}" in page
+    if name != "version":
+        assert re.search(rf"^## .*\b{name}\b", page, re.MULTILINE)
+    options = [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
+    assert [option for option in options if f"`{option}" not in page] == []
