@@ -60,11 +60,15 @@ class RefKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What the immediate of one instruction refers to, beside the code and never written into it."""
+    """What the immediate of one instruction refers to, beside the code and never written into it.
+
+    `feature` of an unsupported reference is what pybpf lacks, as in `UnsupportedError.feature`.
+    """
 
     kind: RefKind
     name: str
     offset: int = 0
+    feature: str = ""
 
 
 @dataclass(frozen=True, slots=True)

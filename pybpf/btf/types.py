@@ -43,6 +43,11 @@ class Kind(IntEnum):
     ENUM64 = 19
 
 
+_KINDS: Final = tuple(Kind)
+
+SIGNED: Final = 1
+"""Bit of an int's encoding."""
+
 _SIZED: Final = frozenset(
     {Kind.INT, Kind.STRUCT, Kind.UNION, Kind.ENUM, Kind.DATASEC, Kind.FLOAT, Kind.ENUM64}
 )
@@ -168,12 +173,19 @@ class Btf:
                 if id >= len(self):
                     raise ElfError(f"type id {type_.id} refers to type id {id}, which does not exist", ".BTF")
 
+    def names(self) -> Iterator[tuple[int, Kind, str]]:
+        """Id, kind and name of every type but void, without reading the rest. Raises `ElfError` for a bad string."""
+        head = struct.Struct("<II" if self.byteorder == "little" else ">II")
+        for id, offset in enumerate(self._offsets, start=1):
+            name, info = head.unpack_from(self._records, offset)
+            yield id, _KINDS[info >> 24 & 31], self.strings[name]
+
     @cached_property
     def _ids(self) -> dict[tuple[Kind, str], int]:
         ids: dict[tuple[Kind, str], int] = {}
-        for type_ in self:
-            if type_.name:
-                ids.setdefault((type_.kind, type_.name), type_.id)
+        for id, kind, name in self.names():
+            if name:
+                ids.setdefault((kind, name), id)
         return ids
 
     def find(self, kind: Kind, name: str) -> Type | None:

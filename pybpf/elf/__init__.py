@@ -19,13 +19,14 @@ from typing import Final
 from pybpf import program_types
 from pybpf.btf import Btf, Ext
 from pybpf.elf.btf_maps import read_btf_maps
+from pybpf.elf.core import FEATURE, read_target
 from pybpf.elf.file import ElfFile, Section
 from pybpf.elf.functions import Function, read_functions
 from pybpf.elf.legacy_maps import read_legacy_maps, read_oko_maps
 from pybpf.elf.link import Linker, entries
 from pybpf.elf.maps import BTF_SECTION, Maps, Namer, is_data_section
 from pybpf.elf.sections import program_type
-from pybpf.errors import ElfError, UnsupportedError
+from pybpf.errors import ArgumentError, ElfError, UnsupportedError
 from pybpf.program import Object, Program, RefKind
 from pybpf.program_types import LINUX_MAPS, ProgramType
 
@@ -34,12 +35,20 @@ __all__ = ["load"]
 _PLACES: Final = (3, 4)  # R_BPF_64_ABS32, R_BPF_64_NODYLD32: an offset of 32 bits
 
 
-def load(source: str | Path | bytes, type: str | ProgramType | None = None) -> Object:
+def load(
+    source: str | Path | bytes,
+    type: str | ProgramType | None = None,
+    btf: str | Path | bytes | Btf | None = None,
+) -> Object:
     """Read an ELF object: a path, or the bytes of one.
 
     The programs are the functions of executable sections, by name: all but those in ``.text`` that others call, and all
     of ``.text`` where there is another section with code (libbpf's convention). A section without function symbols is one
     program of the section's name. `type` says what all programs are; otherwise the section's name does.
+
+    `btf` are the types of the machine that the programs are for, by which CO-RE relocations are applied: a file (of BTF, or
+    an ELF file with a section of it) or ``"kernel"``, the running one's. Without them only programs that access nothing but
+    structs of fixed layouts, their contexts for example, can be used.
 
     Raises `ElfError` for a file that is damaged or no BPF object, `ArgumentError` for an unknown type, OSError as
     `open` does. Whatever else cannot be understood is told in `Object.notes`, and the programs that need it have a
@@ -50,12 +59,13 @@ def load(source: str | Path | bytes, type: str | ProgramType | None = None) -> O
     path, data = (None, source) if isinstance(source, bytes) else (Path(source), Path(source).read_bytes())
     file = ElfFile(data)
     notes: list[str] = []
-    btf, ext = _read_btf(file, notes)
+    target = None if btf is None else _target(btf, file)
+    own_types, ext = _read_btf(file, notes)
     types = {
         section.index: type or program_type(section.name) for section in file.sections if section.executable
     }
-    maps = _read_maps(file, btf, _map_numbers(types.values()))
-    functions = read_functions(file, maps, ext)
+    maps = _read_maps(file, own_types, _map_numbers(types.values()))
+    functions = read_functions(file, maps, ext, target)
     notes += maps.notes
     notes += dict.fromkeys(note for function in functions.values() for note in _notes(function))
     linker, namer = Linker(functions, maps.by_name, _license(file)), Namer()
@@ -71,9 +81,18 @@ def load(source: str | Path | bytes, type: str | ProgramType | None = None) -> O
         _version(file),
         file.byteorder,
         path,
-        btf,
+        own_types,
         tuple(notes),
     )
+
+
+def _target(source: str | Path | bytes | Btf, file: ElfFile) -> Btf:
+    btf = read_target(source)
+    if btf.byteorder != file.byteorder:
+        raise ArgumentError(
+            f"the types are of a {btf.byteorder}-endian machine, the object is {file.byteorder}-endian"
+        )
+    return btf
 
 
 def _foreign(program: Program) -> Program:
@@ -105,7 +124,10 @@ def _placed(file: ElfFile, section: Section) -> bytes:
     for relocation in file.relocations(section):
         place = slice(relocation.offset, relocation.offset + 4)
         if relocation.type in _PLACES and place.stop <= len(data):
-            offset = int.from_bytes(data[place], file.byteorder) + relocation.symbol.value
+            addend = relocation.addend
+            if addend is None:
+                addend = int.from_bytes(data[place], file.byteorder)
+            offset = addend + relocation.symbol.value
             data[place] = (offset & 0xFFFF_FFFF).to_bytes(4, file.byteorder)
     return bytes(data)
 
@@ -139,7 +161,7 @@ def _notes(function: Function) -> Iterator[str]:
     if function.defect:
         yield f"function {function.name!r}: {function.defect}"
     for reference in function.references.values():
-        if reference.kind is RefKind.UNSUPPORTED:
+        if reference.kind is RefKind.UNSUPPORTED and reference.feature != FEATURE:
             yield f"function {function.name!r}: {reference.name}"
 
 

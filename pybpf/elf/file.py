@@ -95,13 +95,13 @@ class Symbol:
 class Relocation:
     """An entry of a relocation section: `offset` in bytes into the section that it changes.
 
-    The addend stands in the bytes to be changed, unless the entry has its own (SHT_RELA).
+    The addend, in bytes, stands in the bytes to be changed (None), unless the entry has its own (SHT_RELA).
     """
 
     offset: int
     type: int
     symbol: Symbol
-    has_addend: bool
+    addend: int | None = None
 
 
 class ElfFile:
@@ -165,9 +165,8 @@ class ElfFile:
                     raise ElfError(f"bad symbol index {symbol}", table.name)
                 if offset >= section.size:
                     raise ElfError(f"bad relocation offset {offset}", table.name)
-                relocations.append(
-                    Relocation(offset, entry["r_info_type"], self.symbols[symbol], table.type == RELA)
-                )
+                addend = entry["r_addend"] if table.type == RELA else None
+                relocations.append(Relocation(offset, entry["r_info_type"], self.symbols[symbol], addend))
         return relocations
 
     @cached_property
@@ -271,6 +270,21 @@ class ElfFile:
             yield from section.iter_symbols() if table.type == SYMTAB else section.iter_relocations()
         except ELFError as error:
             raise ElfError(str(error), table.name) from error
+
+
+def image_section(data: bytes, name: str) -> bytes:
+    """The bytes of a section of any ELF file, a kernel's image for example. Raises `ElfError` where there is none."""
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.elffile import ELFFile
+
+    try:
+        section: Any = ELFFile(BytesIO(data)).get_section_by_name(name)
+        if section is None:
+            raise ElfError(f"the file has no section {name!r}")
+        contents: bytes = section.data()
+    except ELFError as error:
+        raise ElfError(str(error), name) from error
+    return contents
 
 
 def _byteorder(data: bytes) -> ByteOrder:

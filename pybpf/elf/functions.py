@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import Final
 
-from pybpf.btf import Btf, Ext, Line
+from pybpf.btf import Btf, CoreRelocation, Ext, Line
+from pybpf.elf import core
 from pybpf.elf.btf_maps import variables_of
-from pybpf.elf.core import fixed_layout
+from pybpf.elf.core import Core
 from pybpf.elf.file import ElfFile, Relocation, Section
 from pybpf.elf.maps import Maps, Place
 from pybpf.errors import BpfError, DecodeError, LinkError, UnsupportedError
@@ -25,6 +26,8 @@ _MAP: Final = op(Kind.LOAD_IMM64, "map_fd")
 _VALUE: Final = op(Kind.LOAD_IMM64, "map_value_fd")
 _FUNCTION: Final = op(Kind.LOAD_IMM64, "function")
 _CALLS: Final = (Kind.CALL, Kind.CALL_LOCAL)
+_BAD_RELOCATION: Final = 0xBAD2310
+"""The helper that libbpf calls in place of an instruction that must not be reached: there will never be one."""
 
 # Relocation types by the instruction that they change (LLVM, ELFRelocs/BPF.def): R_BPF_64_64 and R_BPF_64_32. LLVM before
 # version 5 borrowed x86-64's numbers and wrote 2 for calls.
@@ -63,8 +66,10 @@ class Function:
         self.defect = self.defect or defect
 
 
-def read_functions(file: ElfFile, maps: Maps, ext: Ext | None) -> dict[Place, Function]:
-    """The functions of every executable section by place, in the order of the file."""
+def read_functions(
+    file: ElfFile, maps: Maps, ext: Ext | None, target: Btf | None = None
+) -> dict[Place, Function]:
+    """The functions of every executable section by place, in the order of the file; relocated for `target`."""
     functions: list[Function] = []
     kernel = _kernel_names(maps.btf) if maps.btf else {}
     for section in file.sections:
@@ -74,7 +79,7 @@ def read_functions(file: ElfFile, maps: Maps, ext: Ext | None) -> dict[Place, Fu
             functions += in_section
     functions = _split_at_callees(functions)
     if ext and maps.btf:
-        _add_debug_info(functions, ext, maps.btf)
+        _add_debug_info(functions, ext, Core(maps.btf, target))
     return {function.place: function for function in functions}
 
 
@@ -109,12 +114,20 @@ def _decode(function: Function, code: bytes, file: ElfFile) -> None:
             code = code[: error.pc * SLOT]
 
 
-def _kernel_names(btf: Btf) -> dict[str, str]:
+def _kernel_names(btf: Btf) -> dict[str, Reference]:
     """What only a kernel can give: its configuration, its variables and functions."""
     names = {}
-    for section, what in ((".kconfig", "kernel configuration"), (".ksyms", "kernel symbol")):
-        names.update({name: f"{what} {name!r}" for name in variables_of(btf, section)})
+    for section, what, feature in (
+        (".kconfig", "kernel configuration", "kconfig"),
+        (".ksyms", "kernel symbol", "ksym"),
+    ):
+        for name in variables_of(btf, section):
+            names[name] = _unsupported(f"{what} {name!r}", feature)
     return names
+
+
+def _unsupported(what: str, feature: str) -> Reference:
+    return Reference(RefKind.UNSUPPORTED, what, feature=feature)
 
 
 class _Layout:
@@ -140,7 +153,7 @@ class _Relocator:
 
     file: ElfFile
     maps: Maps
-    kernel: dict[str, str]
+    kernel: dict[str, Reference]
     functions: list[Function]
 
     def relocate(self, section: Section) -> None:
@@ -157,9 +170,7 @@ class _Relocator:
 
     def _apply(self, function: Function, slot: int, relocation: Relocation) -> None:
         instruction = function.code.get(slot)
-        if relocation.has_addend:
-            function.references[slot] = Reference(RefKind.UNSUPPORTED, "relocation with an explicit addend")
-        elif instruction is None or relocation.offset % SLOT:
+        if instruction is None or relocation.offset % SLOT:
             function.blame(LinkError(f"bad relocation offset {relocation.offset}", relocation.symbol.name))
         elif instruction.op.kind is Kind.LOAD_IMM64 and relocation.type in _ADDRESS_TYPES:
             self._address(function, slot, instruction, relocation)
@@ -167,19 +178,20 @@ class _Relocator:
             self._call(function, slot, instruction, relocation)
         else:
             what = f"relocation type {relocation.type} of opcode 0x{instruction.op.opcode:02x}"
-            function.references[slot] = Reference(RefKind.UNSUPPORTED, what)
+            function.references[slot] = _unsupported(what, "relocation")
 
     def _address(
         self, function: Function, slot: int, instruction: Instruction, relocation: Relocation
     ) -> None:
-        """A wide load of a symbol's address; the first immediate is added to it."""
+        """A wide load of a symbol's address; the first immediate is added to it, or the entry's addend."""
         symbol = relocation.symbol
         if symbol.section is None:
-            name = self.kernel.get(symbol.name, f"extern variable {symbol.name!r}")
-            function.references[slot] = Reference(RefKind.UNSUPPORTED, name)
+            extern = _unsupported(f"extern variable {symbol.name!r}", "extern")
+            function.references[slot] = self.kernel.get(symbol.name, extern)
             return
         section = self.file.sections[symbol.section]
-        offset = symbol.value + _signed32(instruction.imm)
+        addend = _signed32(instruction.imm) if relocation.addend is None else relocation.addend
+        offset = symbol.value + addend
         if section.executable:
             function.callees[slot] = (section.index, offset)
             function.code[slot] = replace(instruction, op=_FUNCTION, src=4)
@@ -195,16 +207,17 @@ class _Relocator:
         symbol = relocation.symbol
         section = None if symbol.section is None else self.file.sections[symbol.section]
         if section is None and symbol.name in self.kernel:
-            function.references[slot] = Reference(RefKind.UNSUPPORTED, self.kernel[symbol.name])
+            function.references[slot] = self.kernel[symbol.name]
             function.code[slot] = Instruction(_KFUNC, src=2, imm=-1)
         elif section is None:
             function.externs[slot] = symbol.name
             function.code[slot] = Instruction(_HELPER, imm=-1)
         elif section.executable:
-            function.callees[slot] = (section.index, symbol.value + (instruction.imm + 1) * SLOT)
+            addend = (instruction.imm + 1) * SLOT if relocation.addend is None else relocation.addend
+            function.callees[slot] = (section.index, symbol.value + addend)
             function.code[slot] = replace(instruction, op=_LOCAL, src=1)
         else:
-            function.references[slot] = Reference(RefKind.UNSUPPORTED, f"call into section {section.name!r}")
+            function.references[slot] = _unsupported(f"call into section {section.name!r}", "relocation")
 
 
 def _signed32(imm: int) -> int:
@@ -247,14 +260,12 @@ def _split(function: Function, starts: list[int]) -> list[Function]:
     return parts
 
 
-def _add_debug_info(functions: list[Function], ext: Ext, btf: Btf) -> None:
-    """Give functions their source lines, and blame those whose layout only a kernel's BTF can tell."""
+def _add_debug_info(functions: list[Function], ext: Ext, relocator: Core) -> None:
+    """Give functions their source lines, and fit their instructions to the layouts of the target."""
     sections = {function.section.name: function.section for function in reversed(functions)}
     by_name: dict[str, list[Function]] = {name: [] for name in sections}
-    for function in functions:
-        if (
-            sections[function.section.name] is function.section
-        ):  # BTF cannot tell two sections of one name apart
+    for function in functions:  # BTF cannot tell two sections of one name apart
+        if sections[function.section.name] is function.section:
             by_name[function.section.name].append(function)
     for name, group in by_name.items():
         layout = _Layout(group)
@@ -262,11 +273,31 @@ def _add_debug_info(functions: list[Function], ext: Ext, btf: Btf) -> None:
             if found := layout.find(offset):
                 function, slot = found
                 function.lines[slot] = line
-        for relocation in ext.relocations.get(name, []):
-            if (found := layout.find(relocation.offset)) and not fixed_layout(btf, relocation):
-                function, slot = found
-                message = f"CO-RE relocation of type id {relocation.type_id}, access {relocation.access!r}"
-                function.blame(UnsupportedError(message, "co-re", pc=slot))
+        for record in ext.relocations.get(name, []):
+            if found := layout.find(record.offset):
+                _relocate(*found, record, relocator)
+
+
+def _relocate(function: Function, slot: int, record: CoreRelocation, relocator: Core) -> None:
+    """Apply a CO-RE relocation. What the target lacks may be guarded by a test, so only reaching it is wrong."""
+    instruction = function.code.get(slot)
+    if instruction is None or record.offset % SLOT:
+        function.blame(UnsupportedError(f"CO-RE: bad relocation offset {record.offset}", core.FEATURE))
+        return
+    try:
+        patched = relocator.relocate(instruction, record)
+    except UnsupportedError as error:
+        function.blame(UnsupportedError(error.detail, error.feature, pc=slot))
+        return
+    if patched is None:
+        what = f"CO-RE: {relocator.describe(record)}: the target has none"
+        function.references[slot] = _unsupported(what, core.FEATURE)
+        patched = (
+            instruction
+            if instruction.op.kind is Kind.LOAD_IMM64
+            else Instruction(_HELPER, imm=_BAD_RELOCATION)
+        )
+    function.code[slot] = patched
 
 
 def _changes(lines: list[Line]) -> Iterator[tuple[int, SourceLine]]:

@@ -70,20 +70,20 @@ class Maps:
         """What the address of a byte of a section refers to."""
         place = (section.index, offset)
         if problem := self.unknown.get(place):
-            return Reference(RefKind.UNSUPPORTED, problem)
+            return _unsupported(problem, "map")
         if spec := self.definitions.get(place):
             return Reference(RefKind.MAP, spec.name)
         if is_map_section(section.name):
-            return Reference(RefKind.UNSUPPORTED, f"section {section.name!r}: no map at byte {offset}")
+            return _unsupported(f"section {section.name!r}: no map at byte {offset}", "map")
         if not section.loaded or not 0 <= offset <= section.size:
-            return Reference(RefKind.UNSUPPORTED, f"section {section.name!r}: address of byte {offset}")
+            return _unsupported(f"section {section.name!r}: address of byte {offset}", "relocation")
         if section.index not in self.data:
             self.add_data(section)
         if problem := self.unknown.get((section.index, _WHOLE)):
-            return Reference(RefKind.UNSUPPORTED, problem)
+            return _unsupported(problem, "map")
         if self._holds_addresses(section, offset):
             name = f"section {section.name!r}: addresses in data, from byte {offset}, are not filled in"
-            return Reference(RefKind.UNSUPPORTED, name)
+            return _unsupported(name, "data relocation")
         return Reference(RefKind.VALUE, self.data[section.index].name, offset)
 
     def add_data(self, section: Section) -> None:
@@ -119,6 +119,10 @@ class Maps:
     def _doubt(self, place: Place, problem: str) -> None:
         self.unknown[place] = problem
         self.notes.append(problem)
+
+
+def _unsupported(what: str, feature: str) -> Reference:
+    return Reference(RefKind.UNSUPPORTED, what, feature=feature)
 
 
 def is_map_section(name: str) -> bool:

@@ -39,6 +39,20 @@ class OpenedProgram:
     slots: int
 
 
+class _OpenOptions(ctypes.Structure):
+    """The first part of struct bpf_object_open_opts."""
+
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("object_name", ctypes.c_char_p),
+        ("relaxed_maps", ctypes.c_bool),
+        ("pin_root_path", ctypes.c_char_p),
+        ("reserved", ctypes.c_uint32),
+        ("kconfig", ctypes.c_char_p),
+        ("btf_custom_path", ctypes.c_char_p),
+    )
+
+
 class Libbpf:
     """The library. Skips the test where it is not installed."""
 
@@ -47,7 +61,13 @@ class Libbpf:
         if path is None:
             pytest.skip("libbpf is not installed")
         self._lib = ctypes.CDLL(path)
-        for name in ("bpf_object__open", "bpf_object__next_program", "bpf_object__next_map"):
+        for name in (
+            "bpf_object__open",
+            "bpf_object__open_file",
+            "bpf_object__next_program",
+            "bpf_object__next_map",
+            "bpf_program__insns",
+        ):
             getattr(self._lib, name).restype = ctypes.c_void_p
         for name in ("bpf_program__name", "bpf_program__section_name", "bpf_map__name"):
             getattr(self._lib, name).restype = ctypes.c_char_p
@@ -72,6 +92,30 @@ class Libbpf:
         maps = [self._map(item) for item in self._each(self._lib.bpf_object__next_map, obj)]
         self._lib.bpf_object__close(obj)
         return programs, maps
+
+    def relocated(self, path: str, btf: str | None) -> dict[str, bytes] | None:
+        """The code of each program after CO-RE relocation by the types in a file, or by the running kernel's.
+
+        The kernel may refuse the programs: they need not be right. None where an object cannot be relocated, or the user may
+        not load any.
+        """
+        options = _OpenOptions(
+            size=ctypes.sizeof(_OpenOptions), btf_custom_path=btf.encode() if btf else None
+        )
+        handle = self._lib.bpf_object__open_file(path.encode(), ctypes.byref(options))
+        if not handle or handle > 2**64 - 4096:
+            return None
+        obj = ctypes.c_void_p(handle)
+        programs = list(self._each(self._lib.bpf_object__next_program, obj))
+        before = [self._code(item) for item in programs]
+        self._lib.bpf_object__load(obj)
+        code = {self._lib.bpf_program__name(item).decode(): self._code(item) for item in programs}
+        self._lib.bpf_object__close(obj)
+        return code if list(code.values()) != before else None
+
+    def _code(self, item: ctypes.c_void_p) -> bytes:
+        size = 8 * self._lib.bpf_program__insn_cnt(item)
+        return ctypes.string_at(self._lib.bpf_program__insns(item), size)
 
     def _each(self, following: ctypes._FuncPointer, obj: ctypes.c_void_p) -> Iterator[ctypes.c_void_p]:  # type: ignore[name-defined]
         item = following(obj, None)

@@ -332,7 +332,7 @@ def test_core_relocations(compiled: Compile):
     assert missing(obj.programs["stable"]) == only_order(obj)
     defect = obj.programs["moving"].defect
     assert getattr(defect, "feature", None) == "co-re"
-    assert "access '0:1'" in str(defect)
+    assert "struct task_struct.tgid: it needs the types of a kernel" in str(defect)
     assert len(obj.notes) == 1
 
 

@@ -52,7 +52,8 @@ def test_programs(path: Path, verdicts: dict[str, list[dict[str, object]]]):
 # What is not understood in the whole collection.
 NOTED = {
     "cilium-examples/tcprtt_bpf_bpfel.o": [
-        "function 'tcp_close': pc 1: CO-RE relocation of type id 21, access '0:0:2'"
+        "function 'tcp_close': pc 1: CO-RE: field byte offset of struct sock.__sk_common.skc_family: "
+        "it needs the types of a kernel (btf=..., --btf)"
     ],
 }
 

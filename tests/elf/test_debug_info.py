@@ -83,7 +83,8 @@ def test_core_relocations(struct: str, kind: int, fixed: bool):
     else:
         assert isinstance(program.defect, UnsupportedError)
         assert program.defect.feature == "co-re"
-        assert str(program.defect) == "main: pc 3: CO-RE relocation of type id 1, access '0:0'"
+        assert str(program.defect).startswith("main: pc 3: CO-RE: ")
+        assert str(program.defect).endswith("it needs the types of a kernel (btf=..., --btf)")
 
 
 def test_core_relocations_of_types_that_are_not_there():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pybpf import ElfError, load
+from pybpf import ElfError, Reference, RefKind, load
 from tests.elf.builder import (
     CODE,
     COMPRESSED,
@@ -17,12 +17,14 @@ from tests.elf.builder import (
     FUNC,
     MOV,
     NOBITS,
+    OBJECT,
     RELA,
     RETURN_2,
     RETURN_2_BIG,
     STRTAB,
     SYMTAB,
     Elf,
+    call,
     load_address,
 )
 
@@ -224,17 +226,19 @@ def test_two_symbol_tables():
         load(elf.build())
 
 
-def test_relocations_with_addends_are_unsupported_where_they_are_used():
-    """No BPF compiler writes SHT_RELA; the other program is not touched."""
+def test_relocations_with_addends():
+    """An entry of SHT_RELA has the addend itself, in bytes; what stands in the instruction counts for nothing."""
     elf = Elf()
-    text = elf.section("xdp", load_address() + MOV + EXIT + RETURN_2)
-    elf.symbol("one", text, 0, 32)
-    elf.symbol("two", text, 32, 16)
-    elf.section(".relaxdp", struct.pack("<QQq", 0, 1 << 32 | 1, 8), 0, RELA, link=3, info=text, entry=24)
-    obj = load(elf.build())
-    assert obj.programs["one"].references[0].name == "relocation with an explicit addend"
-    assert obj.programs["two"].references == {}
-    assert obj.notes == ("function 'one': relocation with an explicit addend",)
+    text = elf.section("xdp", load_address(imm=99) + call(7) + EXIT + MOV + RETURN_2)
+    elf.symbol("main", text, 0, 32)
+    elf.symbol("two", text, 40, 16)
+    elf.symbol("data", elf.section(".data", bytes(16), DATA), 0, 16, OBJECT)
+    entries = struct.pack("<QQq", 0, 3 << 32 | 1, 12) + struct.pack("<QQq", 16, 1 << 32 | 10, 40)
+    elf.section(".relaxdp", entries, 0, RELA, link=4, info=text, entry=24)
+    program = load(elf.build()).programs["main"]
+    assert program.references == {0: Reference(RefKind.VALUE, ".data", 12)}
+    assert [function.name for function in program.functions.values()] == ["main", "two"]
+    assert program.code[2].target(2) == 4
 
 
 def test_a_section_of_no_bytes_in_the_file_may_be_of_any_size():

@@ -385,7 +385,7 @@ def test_relocations_that_are_not_understood(relocated: bytes, offset: int, type
     elf.symbol("main", section, 0, len(relocated))
     elf.relocate(section, offset, 1, type)
     obj = load(elf.build())
-    assert obj.programs["main"].references == {0: Reference(RefKind.UNSUPPORTED, what)}
+    assert obj.programs["main"].references == {0: Reference(RefKind.UNSUPPORTED, what, feature="relocation")}
     assert obj.notes == (f"function 'main': {what}",)
 
 
@@ -410,7 +410,7 @@ def test_what_only_a_kernel_has():
     elf.relocate(section, 0, elf.symbol("LINUX_KERNEL_VERSION", UNDEFINED, 0, 0, NOTYPE))
     obj = load(elf.build())
     what = "extern variable 'LINUX_KERNEL_VERSION'"
-    assert obj.programs["main"].references == {0: Reference(RefKind.UNSUPPORTED, what)}
+    assert obj.programs["main"].references == {0: Reference(RefKind.UNSUPPORTED, what, feature="extern")}
     assert obj.programs["other"].references == {}
     assert obj.notes == (f"function 'main': {what}",)
 
@@ -453,7 +453,8 @@ def test_call_into_data():
     elf.symbol("main", section, 0, 16)
     elf.relocate(section, 0, elf.symbol("x", data, 0, 8, OBJECT), R_64_32)
     program = load(elf.build()).programs["main"]
-    assert program.references == {0: Reference(RefKind.UNSUPPORTED, "call into section '.data'")}
+    what = "call into section '.data'"
+    assert program.references == {0: Reference(RefKind.UNSUPPORTED, what, feature="relocation")}
 
 
 def test_code_that_is_not_relocated_stays_as_it_is():
