@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from pybpf import program_types
-from pybpf.errors import ArgumentError, BudgetExceeded, DecodeError, UnsupportedError, VerifierError
+from pybpf.errors import ArgumentError, BudgetExceeded, DecodeError, VerifierError
 from pybpf.program import Program
 from pybpf.program_types import Policy, ProgramType
 from pybpf.verifier.cfg import Graph, StructureError, build
@@ -70,11 +70,9 @@ def _type_of(program: Program, type: str | ProgramType | None) -> ProgramType:
             f"program {program.name!r}: nothing says its type (section {program.section!r}); give one of "
             + ", ".join(program_types.BY_NAME)
         )
-    if isinstance(wanted, str) and wanted not in program_types.BY_NAME and type is None:
-        raise UnsupportedError(
-            f"program type {wanted!r} is not supported", "program-type", program=program.name
-        )
-    return program_types.get(wanted)
+    if isinstance(wanted, ProgramType):
+        return wanted
+    return program_types.get(wanted).at(program.section)
 
 
 def _raise_defect(program: Program) -> None:

@@ -27,7 +27,9 @@ from pybpf.verifier.values import (
 MAX_OFFSET: Final = 1 << 29
 """No pointer is further than this from the start of its target (Linux, BPF_MAX_VAR_OFF), so offsets never wrap."""
 
-_MOVABLE: Final = frozenset({Target.STACK, Target.PACKET, Target.MAP_VALUE, Target.CONTEXT})
+_MOVABLE: Final = frozenset(
+    {Target.STACK, Target.PACKET, Target.PACKET_META, Target.MAP_VALUE, Target.RECORD, Target.CONTEXT}
+)
 _OPERATORS: Final = {"add": "+=", "sub": "-="}
 
 
@@ -264,9 +266,12 @@ def name_of(value: Value) -> str:
         Target.STACK: "a stack pointer",
         Target.PACKET: "a packet pointer",
         Target.PACKET_END: "the end of the packet",
+        Target.PACKET_META: "a packet metadata pointer",
         Target.CONTEXT: "the context pointer",
         Target.MAP: "a map",
         Target.MAP_VALUE: "a map value pointer",
+        Target.OBJECT: "a pointer to a structure of the kernel",
+        Target.RECORD: "a pointer to a record",
         Target.FUNCTION: "a function",
     }
     return names[value.target]

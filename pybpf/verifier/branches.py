@@ -15,7 +15,7 @@ from pybpf.verifier.arithmetic import name_of
 from pybpf.verifier.explain import Refusal
 from pybpf.verifier.scalar import Scalar
 from pybpf.verifier.state import State
-from pybpf.verifier.values import LENGTH, Atom, Cell, Number, Pointer, Target, Value
+from pybpf.verifier.values import LENGTH, Atom, Cell, Number, Pointer, Target, Value, proof_of
 from pybpf.verifier.view import NEGATED
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ _MIRRORED: Final = {
     "jsgt": "jslt", "jslt": "jsgt", "jsge": "jsle", "jsle": "jsge",
 }  # fmt: skip
 """The condition with its operands exchanged."""
+
+_END: Final = {Target.PACKET: Target.PACKET_END, Target.PACKET_META: Target.PACKET}
+"""Where what a pointer points into ends."""
 
 _UNSIGNED: Final = {"jsgt": "jgt", "jsge": "jge", "jslt": "jlt", "jsle": "jle"}
 
@@ -73,6 +76,7 @@ class Branches:
         both_packet = len(pointers) == 2 and {v.target for v in pointers} <= {
             Target.PACKET,
             Target.PACKET_END,
+            Target.PACKET_META,
         }
         if instruction.op.width == 64 and (both_packet or (zero and instruction.op.code in ("jeq", "jne"))):
             return
@@ -101,6 +105,9 @@ class Branches:
 
     def _resolve(self, state: State, question: Atom, *, is_null: bool) -> None:
         zero = self.values.constant(0)
+        if is_null:
+            # What was not given need not be given back.
+            state.held -= {question}
 
         def over(cell: Cell) -> Cell:
             if isinstance(cell, Pointer) and cell.null == question:
@@ -110,22 +117,21 @@ class Branches:
         state.rewrite(self.values, over)
 
     def _assume_packet(self, state: State, code: str, left: Pointer, right: Pointer) -> None:
-        """`packet + k <= end` says that the packet has k bytes; addresses are small, so nothing wraps."""
-        if left.target is Target.PACKET_END:
+        """`packet + k <= end` says that the packet has k bytes; addresses are small, so nothing wraps.
+
+        Metadata ends where the packet begins.
+        """
+        if _END.get(left.target) is not right.target:
             left, right, code = right, left, _MIRRORED[code]
-        if (
-            left.target is not Target.PACKET
-            or right.target is not Target.PACKET_END
-            or left.null
-            or right.null
-        ):
+        at_end = right.offset == 0 and right.variable is None and right.null is None
+        if _END.get(left.target) is not right.target or left.null is not None or not at_end:
             return
         code = _UNSIGNED.get(code, code)
         if code not in ("jle", "jeq", "jlt"):
             return
         size = left.offset + (1 if code == "jlt" else 0)
-        state.prove(left.atoms, size)
-        state.prove((), left.low + size - left.offset)
+        state.prove(proof_of(left), size)
+        state.prove(proof_of(left, whole=True), left.low + size - left.offset)
 
     def _assume_numbers(
         self, state: State, code: str, instruction: Instruction, left: Number, right: Number

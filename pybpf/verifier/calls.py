@@ -1,31 +1,50 @@
-"""Helper calls: the words of a contract as obligations, and what a call leaves behind."""
+"""Helper calls: which may be made, the words of a contract as obligations, and what a call leaves behind."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
 
+from pybpf import map_types
 from pybpf.errors import UnsupportedError
-from pybpf.helpers import Arg, Helper, Ret
+from pybpf.helpers import MEMORY, UNPROVED, Arg, Helper, Ret, number_of
 from pybpf.instruction import Instruction
-from pybpf.program import Program, RefKind
-from pybpf.program_types import ProgramType
+from pybpf.program import MapSpec, Program, RefKind
+from pybpf.program_types import SOCKETS, ProgramType
 from pybpf.semantics import U32
-from pybpf.verifier.arithmetic import name_of
+from pybpf.verifier.arguments import Argument, constant_key
 from pybpf.verifier.explain import Refusal
-from pybpf.verifier.facts import RegionKind
-from pybpf.verifier.prove import READ, WRITE, Prover
+from pybpf.verifier.prove import Prover
 from pybpf.verifier.recorder import Recorder
 from pybpf.verifier.state import State
-from pybpf.verifier.values import LENGTH, Cell, Form, Number, Pointer, Target, Value, Values, mentions
+from pybpf.verifier.values import (
+    LENGTH,
+    Atom,
+    Cell,
+    Object,
+    Pointer,
+    Target,
+    Value,
+    Values,
+    mentions,
+)
 
 if TYPE_CHECKING:
     from pybpf.verifier.transfer import Step, Transfer
 
-_SIZED = {Arg.MEM: READ, Arg.MEM_OR_NULL: READ, Arg.OUT: WRITE, Arg.OUT_OR_NULL: WRITE}
-KEYED = frozenset({"array", "hash"})
-"""The map types whose keys and values the contracts speak of."""
-MAX_SIZE = 1 << 29
-"""No helper takes more bytes than this (Linux, BPF_MAX_VAR_SIZ)."""
+MAX_ERRNO: Final = 4095
+"""Error numbers end here (Linux, include/linux/err.h)."""
+
+_OBJECTS: Final[Mapping[Ret, str]] = {
+    Ret.SOCKET_OR_NULL: "sock",
+    Ret.SOCK_COMMON_OR_NULL: "sock_common",
+    Ret.TCP_SOCK_OR_NULL: "tcp_sock",
+    Ret.BTF: "btf",
+    Ret.BTF_OR_NULL: "btf",
+}
+"""Results that are structures of the kernel -> their kind."""
+
+_CALL: Final = "at"
 
 
 class Calls:
@@ -48,197 +67,336 @@ class Calls:
         self.transfer = transfer
 
     def step(self, pc: int, instruction: Instruction) -> Step:
-        """The step of a call. An unknown number is unsupported: Linux may well have it."""
-        number, helper = self._helper(pc, instruction)
-        args, returns = helper.args, helper.returns
+        """The step of a call. A function that nobody knows is unsupported: Linux may well have it."""
+        name, number, helper = self._named(pc, instruction)
+        if helper is None:
+            return self._refused(name)
+        self._provable(pc, helper)
+        return self._step(pc, number, helper)
 
-        def step(state: State) -> None:
-            map_number = self._arguments(state, pc, helper, args)
-            self.recorder.called(pc, number, map_number)
-            if "packet" in helper.effects:
-                _drop_packet(self.values, state)
-            state.cells[0] = self._result(state, pc, returns, map_number)
-            state.cells[1:6] = [None] * 5
-
-        return step
-
-    def _helper(self, pc: int, instruction: Instruction) -> tuple[int, Helper]:
+    def _named(self, pc: int, instruction: Instruction) -> tuple[str, int, Helper | None]:
+        """What an instruction calls; no helper where the type may not call what others may."""
         reference = self.program.references.get(pc)
         if instruction.op.code != "helper" or (
             reference is not None and reference.kind is not RefKind.HELPER
         ):
             name = reference.name if reference is not None else f"kfunc {instruction.imm}"
-            raise UnsupportedError(
-                f"call of {name} is not supported", "kfunc", program=self.program.name, pc=pc
-            )
+            raise self.unsupported(pc, f"call of {name} is not supported", "kfunc")
+        type_, number = self.type, instruction.imm
+        name = f"helper {number}"
         if reference is not None:
-            for number, helper in self.type.helpers.items():
-                if helper.name == reference.name.removeprefix("bpf_"):
-                    return number, helper
-            what = reference.name
-        elif instruction.imm in self.type.helpers:
-            return instruction.imm, self.type.helpers[instruction.imm]
-        else:
-            what = f"helper {instruction.imm}"
-        raise UnsupportedError(
-            f"program type {self.type.name!r} knows no {what}", "helper", program=self.program.name, pc=pc
+            name = reference.name
+            found = number_of(type_.helpers, name)
+            number = found if found is not None else number_of(type_.numbering, name) or -1
+        if number in type_.helpers:
+            return name, number, type_.helpers[number]
+        if number in type_.numbering:
+            return type_.numbering[number].name, number, None
+        raise self.unsupported(pc, f"program type {type_.name!r} knows no {name}", "helper")
+
+    def _refused(self, name: str) -> Step:
+        def step(state: State) -> None:
+            raise Refusal(
+                "helper-not-allowed", f"a program of type {self.type.name} cannot use helper {name}"
+            )
+
+        return step
+
+    def _provable(self, pc: int, helper: Helper) -> None:
+        for argument in helper.args:
+            if argument in UNPROVED:
+                feature = UNPROVED[argument]
+                raise self.unsupported(pc, f"helper {helper.name}: {feature} are not supported", feature)
+
+    def unsupported(self, pc: int, message: str, feature: str) -> UnsupportedError:
+        """The error of something that pybpf does not know."""
+        return UnsupportedError(message, feature, program=self.program.name, pc=pc)
+
+    def _step(self, pc: int, number: int, helper: Helper) -> Step:
+        changes: list[Callable[[State], None]] = []
+        if "packet" in helper.effects:
+            changes.append(self._drop_packet)
+        ends = helper.name == "tail_call"
+
+        def step(state: State) -> None:
+            if helper.sleeps and not self.type.sleepable:
+                raise Refusal("helper-not-allowed", f"helper {helper.name} may sleep, the program may not")
+            if ends:
+                self._may_end(state, pc)
+            call = Call(self, state, pc, helper)
+            call.prove()
+            self.recorder.called(pc, number, call.map)
+            for change in changes:
+                change(state)
+            state.cells[0] = call.result()
+            state.cells[1:6] = [None] * 5
+
+        return step
+
+    def _may_end(self, state: State, pc: int) -> None:
+        """A tail call ends the program, if it succeeds."""
+        if state.frames:
+            # Another program then returns to the caller, with any result and, it may be, another packet.
+            raise self.unsupported(
+                pc, "a tail call inside a function is not supported", "tail-call-in-function"
+            )
+        self.transfer.nothing_held(state, "the tail call")
+
+    def is_context(self, value: Value) -> bool:
+        """Whether a value is the context pointer as the program got it."""
+        return (
+            isinstance(value, Pointer)
+            and value.target is Target.CONTEXT
+            and value.offset == 0
+            and value.variable is None
         )
 
-    def _arguments(self, state: State, pc: int, helper: Helper, args: tuple[Arg, ...]) -> int | None:
-        """Prove every argument; the number of the map among them, if there is one."""
-        map_number: int | None = None
-        for register, kind in enumerate(args, start=1):
-            value = self.transfer.read(state, register)
-            check = _Argument(self, state, pc, helper, register, value)
-            if kind is Arg.MAP:
-                map_number = check.map()
-            elif kind is Arg.CTX:
-                check.context()
-            elif kind in (Arg.KEY, Arg.VALUE):
-                assert map_number is not None, "a contract names the map first"
-                spec = self.program.maps[map_number]
-                check.memory(spec.key_size if kind is Arg.KEY else spec.value_size, READ)
-            elif kind in _SIZED:
-                nullable = kind in (Arg.MEM_OR_NULL, Arg.OUT_OR_NULL)
-                check.sized(args[register], _SIZED[kind], nullable=nullable)
-            elif kind in (Arg.SIZE, Arg.SIZE_OR_ZERO):
-                check.number()
-            else:
-                self.transfer.no_leak(value, f"passed to {helper.name} as a number")
-        return map_number
+    def acquired(self, state: State) -> str:
+        """What is held, by the calls that acquired it, for a message."""
+        names = sorted({self._acquired_by(held) for held in state.held})
+        return f"what {' and '.join(names)} gave {'is' if len(names) == 1 else 'are'}"
 
-    def _result(self, state: State, pc: int, returns: Ret, map_number: int | None) -> Value | None:
-        define = self.transfer.define(state, pc)
-        numbers = self.values.numbers
-        match returns:
-            case Ret.VOID:
-                return None
-            case Ret.VALUE_OR_NULL:
-                assert map_number is not None, "a contract that returns a value takes a map"
-                return self.values.pointer(Target.MAP_VALUE, map_number, null=define)
-            case Ret.U32:
-                return self.values.defined(numbers.unsigned(0, U32), define)
-            case Ret.ERR:
-                return self.values.defined(numbers.signed(-4095, 0), define)
-            case Ret.NUM:
-                return self.values.defined(numbers.unknown, define)
+    def _acquired_by(self, held: Atom) -> str:
+        while isinstance(held, tuple) and held[0] != _CALL:
+            held = held[1]
+        assert isinstance(held, tuple)
+        pc = int(held[1])
+        name = self._named(pc, self.program.code[pc])[2]
+        return f"{name.name if name else 'the call'} at pc {pc}"
+
+    def release(self, state: State, reference: Atom) -> None:
+        """Give something back: every pointer to it dies."""
+        state.held -= {reference}
+
+        def over(cell: Value) -> Cell:
+            object = self.values.object_of(cell) if isinstance(cell, Pointer) else None
+            return cell if object is None or object.reference != reference else self.dead
+
+        state.rewrite(self.values, over)
+
+    @property
+    def dead(self) -> Cell:
+        """What is left of a pointer that died."""
+        return self.values.unknown if self.values.leaks else None
+
+    def _drop_packet(self, state: State) -> None:
+        """The packet may have moved: no pointer into it, and nothing that was proved about its length, survives."""
+        values = self.values
+
+        def over(cell: Value) -> Cell:
+            if isinstance(cell, Pointer):
+                if cell.target in (Target.PACKET, Target.PACKET_END, Target.PACKET_META):
+                    return self.dead
+                if mentions(cell.atoms, LENGTH):
+                    return values.pointer(
+                        cell.target, cell.number, cell.offset, cell.variable, None, cell.null
+                    )
+                return cell
+            if cell.form is not None and mentions(cell.form[0], LENGTH):
+                return values.number(cell.scalar, None)
+            return cell
+
+        state.rewrite(values, over)
+        state.proofs = {}
 
 
-class _Argument:
-    """One argument of one call in one state."""
+class Call:
+    """One call in one state: `prove` takes the arguments in order, `result` is what r0 holds then."""
 
-    def __init__(
-        self, calls: Calls, state: State, pc: int, helper: Helper, register: int, value: Value
-    ) -> None:
+    def __init__(self, calls: Calls, state: State, pc: int, helper: Helper) -> None:
         self.calls = calls
         self.state = state
         self.pc = pc
         self.helper = helper
-        self.register = register
-        self.value = value
+        self.map: int | None = None
+        """The number of the map argument."""
+        self.object: Object | None = None
+        """The structure of the kernel among the arguments."""
+        self.constant = 0
+        self.most = 0
+        """The greatest size that an argument has."""
+        self.key: int | None = None
+        self.releases: Atom | None = None
 
-    def _wrong(self, needed: str) -> Refusal:
-        held = name_of(self.value) if isinstance(self.value, Pointer) else f"a number ({self.value!r})"
-        return Refusal(
-            "helper-argument",
-            f"r{self.register} of {self.helper.name} must be {needed}, is {held}",
-            needed,
-            f"r{self.register} = {self.value!r}",
-        )
+    @property
+    def spec(self) -> MapSpec:
+        """The map argument's specification."""
+        assert self.map is not None, "a contract names the map first"
+        return self.calls.prover.maps[self.map]
 
-    def map(self) -> int:
-        if not (isinstance(self.value, Pointer) and self.value.target is Target.MAP):
-            raise self._wrong("a map")
-        spec = self.calls.program.maps[self.value.number]
-        if spec.type not in KEYED:
-            raise UnsupportedError(
-                f"{self.helper.name} on map {spec.name!r} of type {spec.type} is not supported",
-                "map-type",
-                program=self.calls.program.name,
-                pc=self.pc,
+    def prove(self) -> None:
+        """Prove every argument. Raises `Refusal`."""
+        for register, kind in enumerate(self.helper.args, start=1):
+            value = self.calls.transfer.read(self.state, register)
+            argument = Argument(
+                self.calls.prover, self.calls.transfer, self.state, self.pc, self.helper, register, value
             )
-        if spec.read_only and self.helper.name != "map_lookup_elem" and self.helper.name != "map_lookup":
-            raise Refusal("map-write", f"{self.helper.name} on read-only map {spec.name!r}")
-        return self.value.number
+            self._prove(kind, argument)
+        if self.releases is not None:
+            self.calls.release(self.state, self.releases)
 
-    def context(self) -> None:
-        value = self.value
-        if not (isinstance(value, Pointer) and value.target is Target.CONTEXT and value.offset == 0):
-            raise self._wrong("the context")
-
-    def number(self) -> None:
-        if isinstance(self.value, Pointer):
-            raise self._wrong("a size")
-
-    def sized(self, size_kind: Arg, mode: str, *, nullable: bool) -> None:
-        """Memory whose size stands in the next register."""
-        size = self.calls.transfer.read(self.state, self.register + 1)
-        if isinstance(size, Pointer):
-            raise Refusal(
-                "helper-argument",
-                f"r{self.register + 1} of {self.helper.name} must be a size, is {name_of(size)}",
-            )
-        low, high = size.scalar.wide.umin, size.scalar.wide.umax
-        if high >= MAX_SIZE:
-            raise Refusal(
-                "helper-argument",
-                f"r{self.register + 1} of {self.helper.name}, a size, is not bounded",
-                f"at most {MAX_SIZE - 1}",
-                f"r{self.register + 1} = {size!r}",
-            )
-        if low == 0 and size_kind is Arg.SIZE:
-            raise Refusal(
-                "helper-argument", f"r{self.register + 1} of {self.helper.name}, a size, may be zero"
-            )
-        if isinstance(self.value, Number) and self.value.value == 0 and nullable and high == 0:
+    def _prove(self, kind: Arg, argument: Argument) -> None:
+        if kind in MEMORY:
+            self._memory(kind, argument)
             return
-        if isinstance(self.value, Pointer) and self.value.null is not None and nullable and high == 0:
-            return
-        if high == 0:
-            self.calls.prover.dereferenceable(self.register, self.value, mode)
-            return
-        self.memory(high, mode, size.form)
+        match kind:
+            case Arg.MAP:
+                self._map(argument)
+            case Arg.CTX | Arg.CTX_OR_NULL:
+                null = kind is Arg.CTX_OR_NULL and argument.is_null
+                if not null and not self.calls.is_context(argument.value):
+                    raise argument.wrong("the context")
+            case Arg.SIZE | Arg.SIZE_OR_ZERO:
+                argument.number("a size")
+            case Arg.CONSTANT:
+                self.constant = argument.constant()
+            case Arg.ZERO:
+                if argument.constant() != 0:
+                    raise argument.wrong("0")
+            case Arg.TEXT:
+                argument.text()
+            case Arg.SOCKET | Arg.SOCKET_OR_NULL | Arg.RELEASED_SOCKET:
+                if not (kind is Arg.SOCKET_OR_NULL and argument.is_null):
+                    self._object(
+                        argument, SOCKETS if kind is not Arg.SOCKET_OR_NULL else {"sock"}, "a socket"
+                    )
+                if kind is Arg.RELEASED_SOCKET:
+                    self._release(argument)
+            case Arg.RELEASED_RECORD:
+                argument.record()
+                self._release(argument)
+            case _:
+                self.calls.transfer.no_leak(argument.value, f"passed to {self.helper.name} as a number")
 
-    def memory(self, size: int, mode: str, extent: Form | None = None) -> None:
-        """`size` bytes at the argument's address are readable, or may be written; any smaller size then is too."""
-        calls, state = self.calls, self.state
+    def _map(self, argument: Argument) -> None:
+        self.map = argument.map()
+        spec, name = self.spec, self.helper.name
+        takes = map_types.takes(name, spec)
+        if takes is None:
+            message = f"{name} on map {spec.name!r} of type {spec.type} is not supported"
+            raise self.calls.unsupported(self.pc, message, "map-type")
+        if not takes:
+            raise Refusal("map-type", f"{name} takes no map of type {spec.type}, as {spec.name!r} is")
+        if map_types.changes(name) and not map_types.writable(spec):
+            raise Refusal("map-write", f"{name} on read-only map {spec.name!r}")
+        type_ = self.calls.type
+        map_type = map_types.TYPES[spec.type]
+        if (
+            map_type.gives == "sock"
+            and name == "map_update_elem"
+            and type_.name not in map_types.SOCKET_UPDATERS
+        ):
+            raise Refusal(
+                "map-type", f"a program of type {type_.name} cannot put sockets into map {spec.name!r}"
+            )
+        if type_.sleepable and not map_type.sleepable:
+            raise Refusal(
+                "map-type", f"a program that may sleep cannot use map {spec.name!r} of type {spec.type}"
+            )
+
+    def _memory(self, kind: Arg, argument: Argument) -> None:
+        memory = MEMORY[kind]
+        reads, writes = memory.reads, memory.writes
+        if memory.nullable and argument.is_null and memory.size != "next":
+            return
+        match memory.size:
+            case "next":
+                self.most = argument.sized(self.helper.args[argument.register], memory)
+                return
+            case "key":
+                size = self.spec.key_size
+                if map_types.TYPES[self.spec.type].name in ("array", "percpu_array"):
+                    self.key = constant_key(self.calls.prover, self.state, argument.value, size)
+            case "value":
+                if map_types.TYPES[self.spec.type].gives == "sock":
+                    self._object(argument, SOCKETS, "a socket")
+                    return
+                size = self.spec.value_size
+                if kind is Arg.NEW_VALUE and self.spec.type == "bloom_filter":
+                    reads, writes = True, False
+            case size:
+                pass
         if size == 0:
-            return
-        if isinstance(self.value, Number):
-            raise self._wrong("a pointer to memory")
-        p = calls.prover.dereferenceable(self.register, self.value, mode)
-        if p.target not in (Target.STACK, Target.PACKET, Target.MAP_VALUE):
-            raise self._wrong("a pointer to memory")
-        access = calls.prover.bounds(state, self.register, p, 0, size, mode, extent)
-        calls.recorder.argument(self.pc, self.register, access)
-        if access.region is not RegionKind.STACK:
-            return
-        if mode is READ:
-            calls.prover.no_pointers(state, self.register, p, 0, size)
-            if not calls.prover.initialised(state, self.register, p, 0, size):
-                calls.recorder.zero_stack = True
-        else:
-            fixed = p.variable is None and self._constant_size()
-            calls.transfer.clobber_stack(state, p, 0, size, sure=fixed)
+            raise Refusal(
+                "helper-argument",
+                f"r{argument.register} of {self.helper.name}: map {self.spec.name!r} has none",
+            )
+        argument.memory(size, reads=reads, writes=writes, sure=True)
 
-    def _constant_size(self) -> bool:
-        size = self.state.cells[self.register + 1] if self.register < 5 else None
-        return isinstance(size, Number) and size.value is not None
+    def _object(self, argument: Argument, kinds: frozenset[str] | set[str], needed: str) -> None:
+        object = argument.object(needed)
+        if object.kind == "btf":
+            raise self.calls.unsupported(
+                self.pc,
+                f"helper {self.helper.name} on what only the kernel's BTF describes",
+                UNPROVED[Arg.BTF],
+            )
+        if object.kind not in kinds:
+            raise argument.wrong(needed)
+        self.object = object
 
+    def _release(self, argument: Argument) -> None:
+        needed = "something that was acquired and not given back"
+        object = self.calls.values.object_of(argument.pointer(needed))
+        if object is None or object.reference is None or object.reference not in self.state.held:
+            raise argument.wrong(needed)
+        self.releases = object.reference
 
-def _drop_packet(values: Values, state: State) -> None:
-    """The packet may have moved: no pointer into it, and nothing that was proved about its length, survives."""
+    def result(self) -> Value | None:
+        """What r0 holds after the call."""
+        returns = self.helper.returns
+        if returns is Ret.VOID:
+            return None
+        define = self.calls.transfer.define(self.state, self.pc)
+        values = self.calls.values
+        numbers = values.numbers
+        match returns:
+            case Ret.NUM:
+                return values.defined(numbers.unknown, define)
+            case Ret.U32:
+                return values.defined(numbers.unsigned(0, U32), define)
+            case Ret.ERR:
+                return values.defined(numbers.signed(-MAX_ERRNO, 0), define)
+            case Ret.LENGTH:
+                return values.defined(numbers.signed(-MAX_ERRNO, self.most), define)
+            case Ret.VALUE:
+                return self._value(None)
+            case Ret.VALUE_OR_NULL:
+                return self._value(define)
+            case Ret.RECORD_OR_NULL:
+                return self._given(Target.RECORD, Object("record", self.constant), define, define)
+        null = None if returns is Ret.BTF else define
+        return self._given(Target.OBJECT, Object(_OBJECTS[returns]), null, define)
 
-    def over(cell: Value) -> Cell:
-        if isinstance(cell, Pointer):
-            if cell.target in (Target.PACKET, Target.PACKET_END):
-                return None
-            if mentions(cell.atoms, LENGTH):
-                return values.pointer(cell.target, cell.number, cell.offset, cell.variable, None, cell.null)
-            return cell
-        if cell.form is not None and mentions(cell.form[0], LENGTH):
-            return values.number(cell.scalar, None)
-        return cell
+    def _given(self, target: Target, object: Object, null: Atom | None, define: Atom) -> Pointer:
+        """A pointer that must be given back, if the helper says so; else it dies with what it was taken from."""
+        values = self.calls.values
+        reference = self.object.reference if self.object is not None else None
+        if self.helper.acquires:
+            reference = define
+            self.state.held |= {define}
+        return values.pointer(target, values.object(object._replace(reference=reference)), null=null)
 
-    state.rewrite(values, over)
-    state.proofs = {}
+    def _value(self, null: Atom | None) -> Pointer:
+        """What a lookup finds: a value, or a map, or a socket."""
+        values = self.calls.values
+        assert self.map is not None, "a contract that returns a value takes a map"
+        match map_types.TYPES[self.spec.type].gives if self.spec.type in map_types.TYPES else "value":
+            case "map":
+                inner = self.calls.prover.inner.get(self.map)
+                if inner is None:
+                    message = f"map {self.spec.name!r}: nothing says what maps it holds"
+                    raise self.calls.unsupported(self.pc, message, "inner-map")
+                return values.pointer(Target.MAP, inner, null=null)
+            case "sock":
+                assert null is not None, "a lookup may fail"
+                self.state.held |= {null}
+                return values.pointer(Target.OBJECT, values.object(Object("sock", reference=null)), null=null)
+            case "xdp_sock":
+                return values.pointer(Target.OBJECT, values.object(Object("xdp_sock")), null=null)
+            case _:
+                found = self.key is not None and self.map < len(self.calls.program.maps)
+                if found and self.key is not None and self.key < self.spec.max_entries:
+                    # An array has all its values, always.
+                    null = None
+                return values.pointer(Target.MAP_VALUE, self.map, null=null)

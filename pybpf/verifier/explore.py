@@ -29,23 +29,24 @@ from pybpf.verifier.lattice import Lattice, thresholds
 from pybpf.verifier.loops import Change
 from pybpf.verifier.state import R10, State
 from pybpf.verifier.transfer import Step, Transfer
-from pybpf.verifier.values import LENGTH, Atom, Number, Pieces, Pointer, bases_of
+from pybpf.verifier.values import LENGTH, METADATA, Atom, Number, Pieces, Pointer, bases_of
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
     """How much an attempt may spend before it gives up precision: states kept at a block, visits of a loop's head followed
-    one by one. None is without limit.
+    one by one. None is without limit. `loops` is the part of the budget that a program with loops may use.
     """
 
     width: int | None
     unroll: int | None
+    loops: float = 1.0
 
 
-LADDER: Final = (Effort(16, 16), Effort(64, 1024), Effort(None, None))
+LADDER: Final = (Effort(16, 16), Effort(64, 1024), Effort(None, None, loops=0.2))
 """Attempts in order: each is a proof of its own, and only one that lost precision is followed by the next."""
 
-RECENT: Final = 64
+RECENT: Final = 16
 """How many of the latest nodes at a place are looked at for one that covers a state: older ones rarely do."""
 
 Place = tuple[tuple[int, ...], int]
@@ -58,7 +59,7 @@ class Node:
 
     `parent` is the node that led here first; `joined` says that the state, or one before it, stands for more than one path.
     `loops` are the loops that the place is in, by the place of their head, outermost first. `tags` are the identities by
-    which a head's numbers are known again.
+    which a head's numbers are known again; `previous` is the visit of the head before this one, `turn` how many there were.
     """
 
     place: Place
@@ -69,6 +70,8 @@ class Node:
     loops: tuple[Place, ...]
     widened: bool = False
     tags: frozenset[Atom] = frozenset()
+    previous: Node | None = None
+    turn: int = 0
     cost: int = 0
     edges: list[Edge] = field(default_factory=list)
 
@@ -106,7 +109,6 @@ class Exploration:
         self.live = live
         self.transfer = transfer
         self.effort = effort
-        self.budget = transfer.policy.max_states
         self.lattice = Lattice(transfer.values, leaks=transfer.policy.pointer_leaks)
         self.branches = Branches(transfer)
         self.explored = 0
@@ -114,6 +116,8 @@ class Exploration:
         """Whether states were joined or widened: a failure may then be ours."""
         self.blocks: dict[int, Block] = {s: b for f in graph.functions.values() for s, b in f.blocks.items()}
         self.loops_exist = any(block.loops for block in self.blocks.values())
+        share = effort.loops if self.loops_exist else 1.0
+        self.budget = int(transfer.policy.max_states * share)
         self._steps: dict[int, list[tuple[int, Step]]] = {}
         self._pending: dict[Place, list[tuple[State, Node | None]]] = {}
         self._queue: list[tuple[tuple[int, ...], Place]] = []
@@ -167,7 +171,7 @@ class Exploration:
             self._unpin(state)
             node = self._known(place, state, fresh, head, change)
             if node is None:
-                node = self._new(place, state, parent, active)
+                node = self._new(place, state, parent, head, active)
                 fresh.append(node)
             if parent is not None:
                 parent.edges.append(Edge(node, head, change))
@@ -215,30 +219,20 @@ class Exploration:
         node = self._exact.get((place, *state.key()))
         if node is not None:
             return node
-        ancestors: set[Node] = set()
-        if head is not None and not any(change.values()):
-            ancestors = self._visits_before(head)
+        stuck = head is not None and not any(change.values())
         done = self._done.get((place, state.visits), [])
         for node in (*done[-RECENT:], *fresh[-RECENT:]):
             if (
                 node.state.visits == state.visits
-                and node not in ancestors
                 and self.lattice.covers(node.state, node.kept, state)
+                and not (stuck and not node.widened and _led_to(node, head))
             ):
                 return node
         return None
 
-    def _visits_before(self, head: Node) -> set[Node]:
-        """The visits of a loop's head on the way to this one, itself included; widened ones may cover what they lead to."""
-        found: set[Node] = set()
-        node: Node | None = head
-        while node is not None:
-            if node.place == head.place and not node.widened:
-                found.add(node)
-            node = node.parent
-        return found
-
-    def _new(self, place: Place, state: State, parent: Node | None, active: tuple[Place, ...]) -> Node:
+    def _new(
+        self, place: Place, state: State, parent: Node | None, head: Node | None, active: tuple[Place, ...]
+    ) -> Node:
         """A node for a state that no other stands for, widened if it is one visit of a loop's head too many."""
         joined = parent is not None and parent.joined
         is_head = bool(active) and active[-1] == place
@@ -250,6 +244,8 @@ class Exploration:
                 self.imprecise = joined = True
             self.lattice.name_numbers(state, ("head", place[1], len(self._exact)))
         node = Node(place, state, frozenset(), parent, joined, active, widened)
+        if head is not None:
+            node.previous, node.turn = head, head.turn + 1
         self._exact[place, *state.key()] = node
         node.kept = self.lattice.relations(state).union(state.tags)
         if is_head:
@@ -289,7 +285,7 @@ class Exploration:
                     elif cell is not None:
                         for _, _, value in cell.parts:
                             bases |= value.bases
-            bases.add(LENGTH)
+            bases |= {LENGTH, METADATA}
             state.proofs = {atoms: n for atoms, n in state.proofs.items() if bases_of(atoms) <= bases}
 
     def _join_alike(self, place: Place, nodes: list[Node]) -> list[Node]:
@@ -388,6 +384,13 @@ class Exploration:
         return f"most states, {most}, are at pc {place[1]}{where}"
 
 
+def _led_to(node: Node, head: Node | None) -> bool:
+    """Whether a visit of a loop's head is one of those that led to another."""
+    while head is not None and head.turn > node.turn:
+        head = head.previous
+    return head is node
+
+
 def _shape(*, constants: bool, offsets: bool, proofs: bool) -> Callable[[State], object]:
     """What must be equal for two states to be joined, as a key."""
 
@@ -402,7 +405,7 @@ def _shape(*, constants: bool, offsets: bool, proofs: bool) -> Callable[[State],
     def shape(state: State) -> object:
         cells = tuple(map(cell_shape, state.cells))
         frames = tuple(tuple(map(cell_shape, frame.cells)) for frame in state.frames)
-        return cells, frames, frozenset(state.proofs.items()) if proofs else None
+        return cells, frames, state.held, frozenset(state.proofs.items()) if proofs else None
 
     return shape
 
@@ -411,6 +414,6 @@ _SHAPES: Final = (
     _shape(constants=True, offsets=True, proofs=True),
     _shape(constants=False, offsets=True, proofs=True),
     _shape(constants=False, offsets=False, proofs=False),
-    lambda state: None,
+    lambda state: state.held,
 )
-"""From fine to coarse."""
+"""From fine to coarse; what must be given back is never joined with what need not be."""

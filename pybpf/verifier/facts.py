@@ -18,15 +18,19 @@ class RegionKind(Enum):
 
     STACK = "stack"  # offsets count from r10 of the frame, so they are negative
     PACKET = "packet"  # from the packet's first byte
+    PACKET_META = "packet_meta"  # from the metadata's first byte
     CONTEXT = "context"  # from the context's first byte
     MAP_VALUE = "map_value"  # from the value's first byte
+    OBJECT = "object"  # from the first byte of a structure of the kernel
+    RECORD = "record"  # from the first byte of memory that a helper gave
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
     """One region that an access may touch: every address lies in `low` <= offset <= `high`, `size` bytes from there.
 
-    `map` is the map's number for a map value. `frame` is the depth of the stack frame, 0 for the entry's. `size` is the
+    `map` is the map's number for a map value: its position in `Program.maps` or, from their count on, an inner map, in the
+    order of the maps that hold one. `frame` is the depth of the stack frame, 0 for the entry's. `size` is the
     greatest, where a helper's size argument varies.
     """
 

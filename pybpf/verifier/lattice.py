@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from pybpf.isa import Kind, Operand
 from pybpf.program import Program
+from pybpf.semantics import signed
 from pybpf.verifier.scalar import Numbers, Scalar, includes
 from pybpf.verifier.state import NOTHING, Frame, State, parts_of
 from pybpf.verifier.values import (
     LENGTH,
+    METADATA,
     Atom,
     Atoms,
     Cell,
+    Form,
     Number,
     Pieces,
     Pointer,
     Target,
     Value,
     Values,
+    add_forms,
     bases_of,
 )
 
@@ -41,7 +46,7 @@ class Lattice:
     def relations(self, state: State) -> frozenset[Atom]:
         """The unknowns and questions that more than one place of a state depends on: these must be kept, the others not."""
         seen: set[Atom] = set()
-        shared: set[Atom] = {LENGTH}
+        shared: set[Atom] = {LENGTH, METADATA, *(("null", acquired) for acquired in state.held)}
         for atoms in state.proofs:
             shared |= bases_of(atoms)
         for value in _all_values(state):
@@ -53,95 +58,54 @@ class Lattice:
         return frozenset(shared)
 
     def covers(self, old: State, kept: frozenset[Atom], new: State) -> bool:
-        """Whether `old`, whose relations are `kept`, stands for at least all that `new` stands for."""
-        if len(old.frames) != len(new.frames):
+        """Whether `old`, whose relations are `kept`, stands for at least all that `new` stands for.
+
+        Names do not matter, what they relate does: `old` covers `new` if its unknowns can be given values of `new`'s.
+        """
+        if len(old.frames) != len(new.frames) or old.held != new.held:
             return False
-        for atoms, size in old.proofs.items():
-            if new.proved(atoms) < size:
-                return False
         for a, b in zip(old.cells, new.cells, strict=True):
-            if a is not b and not self._cell_covers(a, b, kept):
+            # Most states are told apart by a constant.
+            if a is not b and isinstance(a, Number) and a.value is not None and _constant_of(b) != a.value:
                 return False
+        covering = _Covering(self, kept, old.tags | {LENGTH, METADATA}, old.held)
+        if not covering.cells(old.cells, new.cells):
+            return False
         for frame, other in zip(old.frames, new.frames, strict=True):
-            if frame.call != other.call:
+            if frame.call != other.call or not covering.cells(frame.cells, other.cells):
                 return False
-            for a, b in zip(frame.cells, other.cells, strict=True):
-                if a is not b and not self._cell_covers(a, b, kept):
-                    return False
-        return True
+        return covering.proofs(old, new)
 
-    def _cell_covers(self, a: Cell, b: Cell, kept: frozenset[Atom]) -> bool:
-        if a is None:
-            # Nothing read it, or (where unwritten stack may be read) it was read as an unknown number.
-            return self.leaks or not _holds_pointer(b)
-        if b is None:
-            return False
-        if isinstance(a, Pieces) or isinstance(b, Pieces):
-            return self._pieces_cover(a, b, kept)
-        if isinstance(a, Number):
-            if isinstance(b, Pointer):
-                return self.leaks and a.scalar is self.numbers.unknown and a.bases.isdisjoint(kept)
-            if a.form != b.form and not a.bases.isdisjoint(kept):
-                return False
-            return includes(a.scalar, b.scalar)
-        return self._pointer_covers(a, b, kept)
-
-    def _pointer_covers(self, a: Pointer, b: Value, kept: frozenset[Atom]) -> bool:
-        asked = a.null is not None and ("null", a.null) in kept
-        if isinstance(b, Number):
-            return b.value == 0 and a.null is not None and not asked
-        if a.target is not b.target or a.number != b.number:
-            return False
-        if a.null != b.null and (a.null is None or asked):
-            return False
-        if not a.bases.isdisjoint(kept):
-            if a.atoms != b.atoms or a.offset != b.offset:
-                return False
-            assert a.variable is not None
-            return b.variable is not None and includes(a.variable, b.variable)
-        if a.variable is None:
-            return b.variable is None and a.offset == b.offset
-        return includes(self._total(a), self._total(b))
-
-    def _total(self, p: Pointer) -> Scalar:
+    def total(self, p: Pointer) -> Scalar:
+        """Where a pointer points, as a number from the start of its target."""
         offset = self.numbers.constant(p.offset & ((1 << 64) - 1))
         return offset if p.variable is None else self.numbers.alu("add", 64, p.variable, offset)
 
-    def _pieces_cover(self, a: Cell, b: Cell, kept: frozenset[Atom]) -> bool:
-        """Part by part; a part of a that b has otherwise divided must hold any bytes."""
-        theirs = {(first, size): value for first, size, value in parts_of(b)}
-        covered = {first + i for first, size in theirs for i in range(size)}
-        pointers = {
-            first + i
-            for (first, size), value in theirs.items()
-            if isinstance(value, Pointer)
-            for i in range(size)
-        }
-        for first, size, value in parts_of(a):
-            other = theirs.get((first, size))
-            if other is not None:
-                if value is not other and not self._cell_covers(value, other, kept):
-                    return False
-                continue
-            span = set(range(first, first + size))
-            if not span <= covered or (span & pointers and not self.leaks):
-                return False
-            if not isinstance(value, Number) or not value.bases.isdisjoint(kept):
-                return False
-            if not includes(value.scalar, self.numbers.unsigned(0, (1 << 8 * size) - 1)):
-                return False
-        return True
-
     # Loops
 
-    def name_numbers(self, state: State, name: Atom) -> None:
-        """Give every unknown of the current frame that has no identity one, so that it is known again later."""
+    def name_numbers(self, state: State, name: tuple[Atom, ...]) -> None:
+        """Give every unknown a name of this visit, which no instruction will define anew: by it the unknown is known again.
+
+        What already has such a name, from a visit of an outer loop's head, keeps it.
+        """
+        found: set[Atom] = set()
+        for atoms in state.proofs:
+            found |= bases_of(atoms)
+        for value in _all_values(state):
+            found |= value.bases
+        fresh = {
+            atom: (*name, atom)
+            for atom in found - {LENGTH, METADATA}
+            if not (isinstance(atom, tuple) and atom[0] == name[0])
+        }
+        if fresh:
+            state.rename(self.values, fresh)
         for index, cell in enumerate(state.cells):
             if isinstance(cell, Number) and cell.form is None and cell.value is None:
-                state.cells[index] = self.values.defined(cell.scalar, (name, index))
+                state.cells[index] = self.values.defined(cell.scalar, (*name, index))
             elif isinstance(cell, Pointer) and cell.atoms is None:
                 state.cells[index] = self.values.pointer(
-                    cell.target, cell.number, cell.offset, cell.variable, ((name, index),), cell.null
+                    cell.target, cell.number, cell.offset, cell.variable, ((*name, index),), cell.null
                 )
 
     def names_of_numbers(self, state: State) -> frozenset[Atom]:
@@ -171,14 +135,15 @@ class Lattice:
     # Join
 
     def join(self, a: State, b: State, place: int) -> State:
-        """A state that covers both; `place` names the identities it makes. The frames must be of the same calls."""
+        """A state that covers both; `place` names the identities it makes. Both must hold the same, in frames of the same calls."""
         proofs = dict(a.proofs)
         for atoms in a.proofs:
             if atoms in b.proofs:
                 proofs[atoms] = min(a.proofs[atoms], b.proofs[atoms])
             else:
                 del proofs[atoms]
-        joined = State([], (), proofs, a.visits)
+        assert a.held == b.held, "what is held tells states apart"
+        joined = State([], (), proofs, a.visits, a.held)
         joiner = _Joiner(self, a, b, joined, place)
         joined.cells = joiner.cells(a.cells, b.cells)
         joined.frames = tuple(
@@ -186,6 +151,137 @@ class Lattice:
             for x, y in zip(a.frames, b.frames, strict=True)
         )
         return joined
+
+
+class _Covering:
+    """One question of inclusion. `values` says what each unknown of the old state is in the new one: a sum of unknowns there,
+    plus a distance; `answers` likewise for the questions of null. What is `fixed` keeps its name.
+    """
+
+    def __init__(
+        self, lattice: Lattice, kept: frozenset[Atom], fixed: frozenset[Atom], held: frozenset[Atom]
+    ) -> None:
+        self.lattice = lattice
+        self.numbers = lattice.numbers
+        self.leaks = lattice.leaks
+        self.kept = kept
+        self.values: dict[Atom, Form] = {atom: ((atom,), 0) for atom in fixed}
+        self.answers: dict[Atom, object] = {question: question for question in held}
+
+    def cells(self, old: Iterable[Cell], new: Iterable[Cell]) -> bool:
+        """Whether the cells of a frame cover those of another, one by one."""
+        return all(self._same(a) if a is b else self.cell(a, b) for a, b in zip(old, new, strict=True))
+
+    def cell(self, a: Cell, b: Cell) -> bool:
+        """Whether a cell of the old state covers one of the new."""
+        if a is None:
+            # Nothing read it, or (where unwritten stack may be read) it was read as an unknown number.
+            return self.leaks or not _holds_pointer(b)
+        if b is None:
+            return False
+        if isinstance(a, Pieces) or isinstance(b, Pieces):
+            return self._pieces(a, b)
+        if isinstance(a, Number):
+            if isinstance(b, Pointer):
+                return self.leaks and a.scalar is self.numbers.unknown and a.bases.isdisjoint(self.kept)
+            form = ((), b.value) if b.value is not None and b.form is None else b.form
+            return includes(a.scalar, b.scalar) and self._relates(a.form, form)
+        return self._pointer(a, b)
+
+    def _same(self, cell: Cell) -> bool:
+        """What stands in both states: its unknowns are what they are."""
+        for _, _, value in parts_of(cell):
+            if (
+                isinstance(value, Pointer)
+                and value.null is not None
+                and not self._answers(value.null, value.null)
+            ):
+                return False
+            form = (value.atoms or (), 0) if isinstance(value, Pointer) else value.form
+            if not self._relates(form, form):
+                return False
+        return True
+
+    def _relates(self, a: Form | None, b: Form | None) -> bool:
+        """Whether the old number's unknowns can be chosen so that it is the new number; each is chosen once."""
+        if a is None or bases_of(a[0]).isdisjoint(self.kept):
+            return True
+        if b is None:
+            return False
+        if len(a[0]) == 1 and not _is_shifted(a[0][0]):
+            value = (b[0], signed(b[1] - a[1], 64))
+            return self.values.setdefault(a[0][0], value) == value
+        return a == b and all(self.values.setdefault(x, ((x,), 0)) == ((x,), 0) for x in bases_of(a[0]))
+
+    def _answers(self, question: Atom, answer: object) -> bool:
+        if ("null", question) not in self.kept:
+            return True
+        return self.answers.setdefault(question, answer) == answer
+
+    def _pointer(self, a: Pointer, b: Value) -> bool:
+        if isinstance(b, Number):
+            return b.value == 0 and a.null is not None and self._answers(a.null, _IS_NULL)
+        if a.target is not b.target or a.number != b.number:
+            return False
+        if a.null is None:
+            if b.null is not None:
+                return False
+        elif not self._answers(a.null, b.null):
+            return False
+        if a.variable is None:
+            return b.variable is None and a.offset == b.offset
+        if not includes(self.lattice.total(a), self.lattice.total(b)):
+            return False
+        return self._relates(
+            None if a.atoms is None else (a.atoms, a.offset), None if b.atoms is None else (b.atoms, b.offset)
+        )
+
+    def _pieces(self, a: Cell, b: Cell) -> bool:
+        """Part by part; a part of a that b has otherwise divided must hold any bytes."""
+        theirs = {(first, size): value for first, size, value in parts_of(b)}
+        covered = {first + i for first, size in theirs for i in range(size)}
+        pointers = {
+            first + i
+            for (first, size), value in theirs.items()
+            if isinstance(value, Pointer)
+            for i in range(size)
+        }
+        for first, size, value in parts_of(a):
+            other = theirs.get((first, size))
+            if other is not None:
+                if not (self._same(value) if value is other else self.cell(value, other)):
+                    return False
+                continue
+            span = set(range(first, first + size))
+            if not span <= covered or (span & pointers and not self.leaks):
+                return False
+            if not isinstance(value, Number) or not value.bases.isdisjoint(self.kept):
+                return False
+            if not includes(value.scalar, self.numbers.unsigned(0, (1 << 8 * size) - 1)):
+                return False
+        return True
+
+    def proofs(self, old: State, new: State) -> bool:
+        """What the old state proved behind its unknowns is proved behind what they are in the new one."""
+        for atoms, size in old.proofs.items():
+            total: Form | None = ((), size)
+            for atom in atoms:
+                total = add_forms(total, self.values.get(atom, ((atom,), 0)))
+            # Distances are small in any proof that is of use, and then no sum of them wraps.
+            if total is None or abs(total[1]) >> 32 or new.proved(total[0]) < total[1]:
+                return False
+        return True
+
+
+def _constant_of(cell: Cell) -> int | None:
+    return cell.value if isinstance(cell, Number) else None
+
+
+def _is_shifted(atom: Atom) -> bool:
+    return isinstance(atom, tuple) and atom[0] == "lsh"
+
+
+_IS_NULL: Final = "is null"
 
 
 class _Joiner:
@@ -260,8 +356,8 @@ class _Joiner:
         base = x.offset
         lattice = self.lattice
         minus = self.numbers.constant(-base & ((1 << 64) - 1))
-        left = self.numbers.alu("add", 64, lattice._total(x), minus)
-        right = self.numbers.alu("add", 64, lattice._total(y), minus)
+        left = self.numbers.alu("add", 64, lattice.total(x), minus)
+        right = self.numbers.alu("add", 64, lattice.total(y), minus)
         variable = self.numbers.join(left, right)
         atoms: Atoms | None = None
         if x.atoms is not None and y.atoms is not None:
@@ -312,7 +408,7 @@ def _fits(value: Value, size: int) -> bool:
 
 def _null_key(value: Value) -> object:
     """How a value answers the question of null: asked by name, known not to be, or known to be."""
-    return value.null if isinstance(value, Pointer) else "is null"
+    return value.null if isinstance(value, Pointer) else _IS_NULL
 
 
 def _names(state: State) -> frozenset[Atom]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from pybpf.helpers import Arg, Helper
+from pybpf.helpers import MEMORY, Arg, Helper, Memory
 from pybpf.instruction import Instruction
 from pybpf.isa import Kind, Operand
 from pybpf.program import Program
@@ -138,8 +138,9 @@ class _Liveness:
         self.helpers = helpers
         self.escapes = escapes
         self.pointers = _frame_pointers(program, function, loaded=escapes)
-        self.key_size = max((spec.key_size for spec in program.maps), default=0)
-        self.value_size = max((spec.value_size for spec in program.maps), default=0)
+        maps = [spec for each in program.maps for spec in (each, each.inner) if spec is not None]
+        self.key_size = max((spec.key_size for spec in maps), default=0)
+        self.value_size = max((spec.value_size for spec in maps), default=0)
 
     def solve(self) -> dict[int, int]:
         """Live cells at the entry of each block, and behind each local call."""
@@ -241,12 +242,26 @@ class _Liveness:
         used = 0
         for register, argument in enumerate(helper.args, start=1):
             used |= 1 << register
-            if argument in (Arg.OUT, Arg.OUT_OR_NULL, Arg.SIZE, Arg.SIZE_OR_ZERO, Arg.MAP, Arg.CTX):
+            memory = MEMORY.get(argument)
+            # A Bloom filter reads where other maps write a value.
+            if memory is not None and not memory.reads and argument is not Arg.NEW_VALUE:
                 continue
             base = pointers.get(register)
             if isinstance(base, int):
-                size = {Arg.KEY: self.key_size, Arg.VALUE: self.value_size}.get(argument, max(-base, 0))
-                used |= slots_from(base, size) if size else 0
+                size = -base if memory is None else self._size(memory, -base)
+                used |= slots_from(base, size) if size > 0 else 0
             elif base is not None:
                 used |= ALL_SLOTS
         return used
+
+    def _size(self, memory: Memory, most: int) -> int:
+        """The greatest number of bytes that a memory argument has."""
+        match memory.size:
+            case "key":
+                return self.key_size
+            case "value":
+                return self.value_size
+            case "next":
+                return most
+            case size:
+                return size

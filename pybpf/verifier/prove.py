@@ -243,7 +243,9 @@ class Prover:
         kind = self.values.objects[p.number].kind
         if kind not in OBJECTS:
             raise UnsupportedError(
-                "access to a structure that only the kernel's BTF describes", BTF_POINTERS, program=self.program.name
+                "access to a structure that only the kernel's BTF describes",
+                BTF_POINTERS,
+                program=self.program.name,
             )
         return OBJECTS[kind]
 

@@ -7,12 +7,12 @@ callers wait in `frames`. `proofs` says how much of the packet is there: for eac
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pybpf.memory import STACK_SIZE
-from pybpf.verifier.values import Atom, Atoms, Cell, Number, Pieces, Pointer, Target, Value, Values
+from pybpf.verifier.values import Atom, Atoms, Cell, Number, Pieces, Pointer, Target, Value, Values, renamed
 
 if TYPE_CHECKING:
     from pybpf.verifier.explore import Node
@@ -38,16 +38,23 @@ class Frame:
 class State:
     """A state that one walk through a block changes. `copy` before sharing."""
 
-    __slots__ = ("cells", "frames", "proofs", "visits")
+    __slots__ = ("cells", "frames", "held", "proofs", "visits")
 
     def __init__(
-        self, cells: list[Cell], frames: tuple[Frame, ...], proofs: Proofs, visits: tuple[Node, ...] = ()
+        self,
+        cells: list[Cell],
+        frames: tuple[Frame, ...],
+        proofs: Proofs,
+        visits: tuple[Node, ...] = (),
+        held: frozenset[Atom] = frozenset(),
     ) -> None:
         self.cells = cells
         self.frames = frames
         self.proofs = proofs
         self.visits = visits
         """The latest visit of the head of each loop that the state is in, outermost first."""
+        self.held = held
+        """What was acquired and must be given back, by the names of the calls that acquired it."""
 
     @property
     def tags(self) -> frozenset[Atom]:
@@ -56,11 +63,11 @@ class State:
 
     def copy(self) -> State:
         """A state that can be changed without changing this one. Proofs are never changed in place."""
-        return State(self.cells.copy(), self.frames, self.proofs, self.visits)
+        return State(self.cells.copy(), self.frames, self.proofs, self.visits, self.held)
 
     def key(self) -> tuple[object, ...]:
         """Equal for equal states."""
-        return (*self.cells, self.frames, frozenset(self.proofs.items()), self.visits)
+        return (*self.cells, self.frames, frozenset(self.proofs.items()), self.visits, self.held)
 
     def proved(self, atoms: Atoms | None) -> int:
         """How many bytes are behind the packet's first byte plus `atoms`: none is known of, unless the sum is empty."""
@@ -70,6 +77,22 @@ class State:
         """The packet has at least `size` bytes behind its first byte plus the variable part `atoms`."""
         if atoms is not None and size > self.proved(atoms):
             self.proofs = {**self.proofs, atoms: size}
+
+    def rename(self, values: Values, names: Mapping[Atom, Atom]) -> None:
+        """Call unknowns otherwise, wherever they are mentioned."""
+
+        def over(cell: Value) -> Cell:
+            if cell.bases.isdisjoint(names):
+                return cell
+            if isinstance(cell, Number):
+                assert cell.form is not None
+                return values.pinned(cell.scalar, (renamed(cell.form[0], names), cell.form[1]))
+            assert cell.atoms is not None
+            atoms = renamed(cell.atoms, names)
+            return values.pointer(cell.target, cell.number, cell.offset, cell.variable, atoms, cell.null)
+
+        self.rewrite(values, over)
+        self.proofs = {renamed(atoms, names): size for atoms, size in self.proofs.items()}
 
     def rewrite(self, values: Values, over: Callable[[Value], Cell]) -> None:
         """Apply a function to every value, in every frame and inside slots in pieces. A part it gives None for is no more."""

@@ -19,7 +19,7 @@ from pybpf.verifier.arithmetic import Arithmetic, name_of
 from pybpf.verifier.calls import Calls
 from pybpf.verifier.explain import Refusal
 from pybpf.verifier.facts import RegionKind
-from pybpf.verifier.prove import ATOMIC, READ, WRITE, Prover
+from pybpf.verifier.prove import ATOMIC, BTF_POINTERS, READ, WRITE, Prover
 from pybpf.verifier.recorder import Recorder
 from pybpf.verifier.state import (
     FIRST_SLOT,
@@ -38,6 +38,7 @@ from pybpf.verifier.values import (
     Atoms,
     Cell,
     Number,
+    Object,
     Pieces,
     Pointer,
     Target,
@@ -48,6 +49,8 @@ from pybpf.verifier.values import (
 )
 
 Step = Callable[[State], None]
+
+_NOT_ATOMIC = frozenset({Target.PACKET, Target.PACKET_META, Target.CONTEXT, Target.OBJECT})
 
 
 class Transfer:
@@ -64,7 +67,7 @@ class Transfer:
         self.again = again
         self.length = values.defined(values.numbers.unsigned(type_.minimum_length, MAX_PACKET), LENGTH)
         self.arithmetic = Arithmetic(values, type_.policy, self.length)
-        self.prover = Prover(program, type_)
+        self.prover = Prover(program, type_, values)
         self.calls = Calls(program, type_, values, recorder, self.prover, self)
 
     def entry(self) -> State:
@@ -83,6 +86,11 @@ class Transfer:
     def step(self, pc: int) -> Step:
         """The step of an instruction that neither branches nor leaves its function."""
         instruction = self.program.code[pc]
+        reference = self.program.references.get(pc)
+        if reference is not None and reference.kind is RefKind.UNSUPPORTED:
+            raise UnsupportedError(
+                reference.name, reference.feature or "reference", program=self.program.name, pc=pc
+            )
         makers: dict[Kind, Callable[[int, Instruction], Step]] = {
             Kind.ALU: self._alu,
             Kind.END: self._end,
@@ -92,7 +100,7 @@ class Transfer:
             Kind.ATOMIC: self._atomic,
             Kind.CALL: self.calls.step,
             Kind.JUMP: self._nothing,
-            Kind.PACKET: self._unsupported,
+            Kind.PACKET: self._packet_load,
             Kind.CALL_REGISTER: self._unsupported,
         }
         return makers[instruction.op.kind](pc, instruction)
@@ -101,6 +109,11 @@ class Transfer:
         """What the program gives back: a number, in the range that the type asks for."""
         value = self.read(state, 0)
         self.no_leak(value, "returned in r0")
+        self.nothing_held(state, "the program ends")
+        self.in_range(value)
+
+    def in_range(self, value: Value) -> None:
+        """The program may give this back."""
         if self.type.returns is None:
             return
         low, high = self.type.returns
@@ -172,13 +185,46 @@ class Transfer:
         return lambda state: None
 
     def _unsupported(self, pc: int, instruction: Instruction) -> Step:
-        feature = "packet-loads" if instruction.op.kind is Kind.PACKET else "callx"
         raise UnsupportedError(
             f"{instruction.op.mnemonic.split()[0]} is not supported by the verifier",
-            feature,
+            "callx",
             program=self.program.name,
             pc=pc,
         )
+
+    def _packet_load(self, pc: int, instruction: Instruction) -> Step:
+        """LD_ABS and LD_IND (RFC 9669, section 5.5; Linux, check_ld_abs): r6 is the context, r0 the number.
+
+        An access outside the packet ends the program with 0.
+        """
+        size, zero = instruction.op.size, self.values.constant(0)
+        name = instruction.op.mnemonic.split()[0]
+
+        def step(state: State) -> None:
+            if not self.type.packet_loads:
+                raise Refusal("packet-load", f"a {self.type.name} program may not use {name}")
+            if self.type.context is not None and not self.calls.is_context(self.read(state, 6)):
+                raise Refusal(
+                    "packet-load", f"r6 of {name} must be the context", known=f"r6 = {state.cells[6]!r}"
+                )
+            if instruction.op.operand is Operand.REG:
+                self.no_leak(self.read(state, instruction.src), "used as an index")
+            self.nothing_held(state, "the program may end")
+            self.in_range(zero)
+            result = self.unknown(state, pc, 8 * size)
+            state.cells[0:6] = [result, None, None, None, None, None]
+            self.recorder.result(pc, result)
+
+        return step
+
+    def nothing_held(self, state: State, when: str) -> None:
+        """What was acquired must be given back before the program ends."""
+        if state.held:
+            raise Refusal(
+                "reference-leak",
+                f"{self.calls.acquired(state)} not given back before {when}",
+                "a release on every path",
+            )
 
     def _alu(self, pc: int, instruction: Instruction) -> Step:
         op, dst = instruction.op, instruction.dst
@@ -277,8 +323,8 @@ class Transfer:
         assert isinstance(cell, Pointer)
         if access.region is RegionKind.STACK:
             return self._from_stack(state, pc, register, cell, offset, size)
-        if access.region is RegionKind.CONTEXT:
-            return self._from_context(state, pc, cell, offset, size)
+        if access.region in (RegionKind.CONTEXT, RegionKind.OBJECT):
+            return self._from_field(state, pc, cell, offset, size)
         if access.region is RegionKind.MAP_VALUE and mode is READ:
             constant = self._from_constants(cell, offset, size)
             if constant is not None:
@@ -304,27 +350,33 @@ class Transfer:
         self.prover.no_pointers(state, register, p, offset, size)
         return self.unknown(state, pc, 8 * size)
 
-    def _from_context(self, state: State, pc: int, p: Pointer, offset: int, size: int) -> Value:
-        field = self.prover.context_field(p, offset, size)
-        assert field is not None
+    def _from_field(self, state: State, pc: int, p: Pointer, offset: int, size: int) -> Value:
+        field = self.prover.field(p, offset, size)
+        assert field is not None, "proved to be one"
         match field.kind:
             case FieldKind.PACKET:
                 return self.values.pointer(Target.PACKET)
             case FieldKind.PACKET_END:
                 return self.values.pointer(Target.PACKET_END)
             case FieldKind.PACKET_META:
+                return self.values.pointer(Target.PACKET_META)
+            case FieldKind.SCALAR:
+                return self.unknown(state, pc, 8 * size)
+            case FieldKind.BTF:
                 raise UnsupportedError(
-                    f"field {field.name!r} is not supported by the verifier",
-                    "packet-metadata",
+                    f"field {field.name!r} holds what only the kernel's BTF describes",
+                    BTF_POINTERS,
                     program=self.program.name,
                     pc=pc,
                 )
-            case FieldKind.SCALAR:
-                return self.unknown(state, pc, 8 * size)
+            case kind:
+                null = self.define(state, pc) if kind.value.endswith("?") else None
+                number = self.values.object(Object(kind.value.rstrip("?")))
+                return self.values.pointer(Target.OBJECT, number, null=null)
 
     def _from_constants(self, p: Pointer, offset: int, size: int) -> Value | None:
         """A load at a constant offset of a map's only value is a constant where nobody can change it."""
-        spec = self.program.maps[p.number]
+        spec = self.prover.maps[p.number]
         if not spec.read_only or spec.initial is None or spec.max_entries != 1 or p.variable is not None:
             return None
         at = p.offset + offset
@@ -424,7 +476,7 @@ class Transfer:
 
     def _atomic_target(self, state: State, register: int) -> None:
         cell = self.read(state, register)
-        if isinstance(cell, Pointer) and cell.target in (Target.PACKET, Target.CONTEXT):
+        if isinstance(cell, Pointer) and cell.target in _NOT_ATOMIC:
             raise Refusal(
                 "atomic-target", f"atomic access through r{register}, {name_of(cell)}, is not allowed"
             )
@@ -450,9 +502,16 @@ def _forget(values: Values, state: State, atom: Atom) -> None:
             return None
         null = older if cell.null == atom else cell.null
         atoms = cell.atoms if cell.atoms is None else _aged(cell.atoms, atom, older)
-        return values.pointer(cell.target, cell.number, cell.offset, cell.variable, atoms, null)
+        number = cell.number
+        object = values.object_of(cell)
+        if object is not None and object.reference == atom:
+            number = values.object(object._replace(reference=older))
+        return values.pointer(cell.target, number, cell.offset, cell.variable, atoms, null)
 
+    if {atom, older} <= state.held:
+        raise Refusal("reference-leak", "a loop acquires a third time what it has not given back twice")
     state.rewrite(values, over)
+    state.held = frozenset(older if held == atom else held for held in state.held)
     aged = ((_aged(atoms, atom, older), size) for atoms, size in state.proofs.items())
     state.proofs = {atoms: size for atoms, size in aged if atoms is not None}
 
@@ -461,4 +520,4 @@ def _aged(atoms: Atoms, atom: Atom, older: Atom) -> Atoms | None:
     """An identity once `atom` is called `older`; None where it depended on what was called so before."""
     if mentions(atoms, older):
         return None
-    return renamed(atoms, atom, older) if mentions(atoms, atom) else atoms
+    return renamed(atoms, {atom: older}) if mentions(atoms, atom) else atoms

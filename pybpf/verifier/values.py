@@ -16,9 +16,9 @@ Everything here is immutable and interned in one `Values` per verification: equa
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from pybpf.semantics import U64, signed
 from pybpf.verifier.scalar import Numbers, Scalar, describe
@@ -30,6 +30,9 @@ Form = tuple[Atoms, int]
 LENGTH: Final[Atom] = "length"
 """The identity of the packet's length."""
 
+METADATA: Final[Atom] = "metadata"
+"""Marks what is proved of the metadata before the packet, which is so many bytes from `data_meta` on."""
+
 MAX_ATOMS: Final = 4
 """A sum of more unknowns than this gets an identity of its own: nobody compares such sums twice."""
 
@@ -40,10 +43,25 @@ class Target(Enum):
     STACK = "stack"  # `number` is the depth of the frame; offsets from its r10
     PACKET = "packet"
     PACKET_END = "packet_end"
+    PACKET_META = "packet_meta"  # the metadata that ends where the packet begins
     CONTEXT = "context"
-    MAP = "map"  # the map itself; `number` is its position in Program.maps
+    MAP = "map"  # the map itself; `number` as `pybpf.verifier.prove.Prover.maps` counts
     MAP_VALUE = "map_value"  # a value of map `number`
+    OBJECT = "object"  # a structure of the kernel's; `number` is its position in Values.objects
+    RECORD = "record"  # bytes that the program was given, likewise
     FUNCTION = "function"  # `number` is its pc
+
+
+class Object(NamedTuple):
+    """What a pointer to an object or a record points to.
+
+    `kind` is a name of `pybpf.program_types.OBJECTS`, or one without a layout; `size` are the bytes of a record. `reference`
+    names what must be given back, if the pointer lives no longer than that.
+    """
+
+    kind: str
+    size: int = 0
+    reference: Atom | None = None
 
 
 _NONE: Final[frozenset[Atom]] = frozenset()
@@ -155,6 +173,8 @@ class Values:
         self._numbers: dict[tuple[Scalar, Form | None], Number] = {}
         self._pointers: dict[tuple[Target, int, int, Scalar | None, Atoms | None, Atom | None], Pointer] = {}
         self._pieces: dict[tuple[tuple[int, int, Value], ...], Cell] = {}
+        self.objects: Final[list[Object]] = []
+        self._objects: dict[Object, int] = {}
         self.unknown: Final = self.number(self.numbers.unknown, None)
 
     def number(self, scalar: Scalar, form: Form | None) -> Number:
@@ -199,6 +219,18 @@ class Values:
             pointer = self._pointers[key] = Pointer(*key)
         return pointer
 
+    def object(self, object: Object) -> int:
+        """The number of an object, in `objects`."""
+        number = self._objects.get(object)
+        if number is None:
+            number = self._objects[object] = len(self.objects)
+            self.objects.append(object)
+        return number
+
+    def object_of(self, p: Pointer) -> Object | None:
+        """What a pointer to an object or a record points to; None for any other."""
+        return self.objects[p.number] if p.target in (Target.OBJECT, Target.RECORD) else None
+
     def moved(self, p: Pointer, *, null: Atom | None) -> Pointer:
         """The same address with another answer to the question of null."""
         return self.pointer(p.target, p.number, p.offset, p.variable, p.atoms, null)
@@ -238,19 +270,26 @@ def subtract_forms(a: Form | None, b: Form | None) -> Form | None:
     return tuple(atoms), signed(a[1] - b[1], 64)
 
 
+def proof_of(p: Pointer, *, whole: bool = False) -> Atoms | None:
+    """The name under which a state proves how many bytes lie behind the start of a pointer's target plus its variable part.
+
+    `whole`: behind the start itself. None where the variable part has no identity.
+    """
+    atoms = () if whole else p.atoms
+    return (METADATA, *atoms) if p.target is Target.PACKET_META and atoms is not None else atoms
+
+
 def mentions(atoms: Atoms | None, atom: Atom) -> bool:
     """Whether an identity depends on an atom, directly or inside a shifted sum."""
     return bool(atoms) and atom in bases_of(atoms or ())
 
 
-def renamed(atoms: Atoms, atom: Atom, new: Atom) -> Atoms:
-    """The identity with an atom called otherwise."""
+def renamed(atoms: Atoms, names: Mapping[Atom, Atom]) -> Atoms:
+    """The identity with unknowns called otherwise."""
     out: list[Atom] = []
-    for a in atoms:
-        if a == atom:
-            out.append(new)
-        elif isinstance(a, tuple) and a[0] == "lsh":
-            out.append(("lsh", renamed(a[1], atom, new), *a[2:]))
+    for atom in atoms:
+        if isinstance(atom, tuple) and atom[0] == "lsh":
+            out.append(("lsh", renamed(atom[1], names), *atom[2:]))
         else:
-            out.append(a)
+            out.append(names.get(atom, atom))
     return tuple(sorted(out, key=repr))

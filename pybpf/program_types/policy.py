@@ -1,0 +1,31 @@
+"""What the verifier asks for beyond memory safety and termination."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the verifier asks for beyond memory safety and termination. Every switch is documented in docs/verifier.md."""
+
+    loops: bool = True
+    """Loops are allowed where their end is proved; otherwise any back edge is refused (Oko; Linux before 5.3)."""
+    strict_alignment: bool = False
+    """Refuse accesses that are not proved to be naturally aligned."""
+    pointer_leaks: bool = True
+    """Pointers may be stored in maps, packets and contexts, returned, and compared or computed with as numbers."""
+    uninitialised_stack: bool = False
+    """Stack bytes may be read before they are written; they read as zero (privileged Linux since 6.3)."""
+    wide_shifts: bool = False
+    """Immediate shifts may be as wide as the register or wider; execution masks the amount."""
+    isa: int = 4
+    """The newest ISA level (clang's -mcpu=v1 to v4) whose instructions are accepted."""
+    max_instructions: int = 1 << 40
+    """How many instructions one run may at most execute, as far as that is proved: a loop that ends only because a 64-bit
+    counter must overflow does not end in practice. Linux's own figure, a million, can be asked for.
+    """
+    max_stack: int = 512
+    """Bytes of stack that the frames of nested calls may take together (Linux, MAX_BPF_STACK)."""
+    max_states: int = 250_000
+    """Budget of the verification itself: instructions that it looks at, each in every state that differs."""
