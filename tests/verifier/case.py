@@ -23,7 +23,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pybpf import BpfError, BudgetExceeded, Policy, Program, UnsupportedError, VerifiedProgram, VerifierError, assemble, verify
+from pybpf import (
+    BpfError,
+    BudgetExceeded,
+    Policy,
+    Program,
+    UnsupportedError,
+    VerifiedProgram,
+    VerifierError,
+    assemble,
+    verify,
+)
 from pybpf.program_types import ProgramType, get
 
 CASES = Path(__file__).with_name("cases")
@@ -100,7 +110,9 @@ def _case(path: Path, start: re.Match[str], lines: list[str]) -> Case:
         if found := _ERROR.search(line):
             marks.append((found["reason"], pc if is_instruction else None))
         if line.startswith("; policy: "):
-            options = {key: ast.literal_eval(value) for key, value in (w.split("=") for w in line[10:].split())}
+            options = {
+                key: ast.literal_eval(value) for key, value in (w.split("=") for w in line[10:].split())
+            }
         if line.startswith("; minimum_length: "):
             minimum_length = int(line[18:])
         if is_instruction:

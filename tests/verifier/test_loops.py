@@ -171,6 +171,43 @@ REFUSED = {
         exit
     """,
     ),
+    "what grows is defined anew on another path": (
+        "infinite-loop",
+        """
+        r6 = r1
+        r8 = 0
+        r2 = 0
+      top: if r2 == 500 goto out
+        r2 = *(u32 *)(r6 + 16)
+        if r8 == 0 goto first
+        if r2 > 100 goto out
+        r2 += 1
+        goto top
+      first: r8 = 1
+        goto top
+      out: r0 = 0
+        exit
+    """,
+    ),
+    "a cursor that nothing but the end of the packet stops": (
+        "unbounded-offset",
+        """
+        r7 = *(u32 *)(r1 + 4)
+        r9 = *(u32 *)(r1 + 0)
+        r8 = 0
+      top: r0 = r9
+        r0 += 1
+        if r0 > r7 goto out
+        r3 = *(u8 *)(r9 + 0)
+        r8 >>= 58
+        r9 += r8
+        r9 += 1
+        r8 += 1
+        if r8 < 2 goto top
+      out: r0 = r8
+        exit
+    """,
+    ),
     "forth and back": ("infinite-loop", "r1 = 5\n L: r1 += 1\n r1 += -1\n if r1 != 0 goto L\n r0 = 0\n exit"),
     "the inner loop makes no progress": (
         "infinite-loop",
@@ -209,6 +246,7 @@ def _verify(text: str, policy: pybpf.Policy | None = None) -> pybpf.VerifiedProg
     return pybpf.verify(program, policy=policy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENDS)
 def test_a_loop_that_ends_is_accepted_with_a_bound(name: str) -> None:
     """Accepted after few instructions; no run executes more than the bound (the long ones are not run)."""
@@ -226,6 +264,7 @@ def test_a_loop_that_ends_is_accepted_with_a_bound(name: str) -> None:
             assert machine.run(bytes(range(64)), bytes(context)).executed <= bound
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_loop_without_an_end_is_refused(name: str) -> None:
     """Refused for its reason, soon."""
@@ -233,7 +272,7 @@ def test_a_loop_without_an_end_is_refused(name: str) -> None:
     with pytest.raises(pybpf.VerifierError) as caught:
         _verify(text)
     assert caught.value.reason == reason
-    assert caught.value.explored < 30_000
+    assert caught.value.explored < 100_000
 
 
 def test_a_bound_above_the_policy_is_refused() -> None:
@@ -244,6 +283,7 @@ def test_a_bound_above_the_policy_is_refused() -> None:
     assert caught.value.reason == "instruction-limit"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [20, 100, 1000])
 def test_branches_that_meet_again_cost_linear_time(count: int) -> None:
     """Independent two-way branches: 2**n paths, and work that grows with n."""
