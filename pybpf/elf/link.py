@@ -8,14 +8,17 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pybpf import helpers, program_types
+from pybpf.elf.builtins import builtin
 from pybpf.elf.functions import Function
 from pybpf.elf.maps import Place
 from pybpf.errors import BpfError, DecodeError, LinkError, UnsupportedError
 from pybpf.helpers import Helper, number_of
 from pybpf.instruction import Instruction
-from pybpf.isa import Kind
+from pybpf.isa import Kind, op
 from pybpf.program import MapSpec, Program, Reference, RefKind, SourceLine, Subprogram
 from pybpf.program_types import ProgramType
+
+_LOCAL: Final = op(Kind.CALL_LOCAL, "local")
 
 MAX_SLOTS: Final = 1 << 20
 """Slots that the programs of an object may have together after linking; Linux verifies no more than a million. A function
@@ -79,7 +82,8 @@ class Linker:
         """The program that begins with a function."""
         linked = _Linked(name, _helpers(type))
         order = []
-        for function in _reach(entry, self.functions):
+        reached = list(_reach(entry, self.functions))
+        for function in [*reached, *_builtins(reached, linked.helpers)]:
             self._slots_left -= function.size + FUNCTION_SLOTS
             if self._slots_left < 0:
                 message = f"the programs of the object have more than {MAX_SLOTS} slots"
@@ -155,11 +159,21 @@ class _Linked:
             self.references[pc] = Reference(RefKind.FUNCTION, self.functions[target].name, target)
 
     def _call_by_name(self, pc: int, name: str) -> None:
-        number = number_of(self.helpers, name)
-        if number is None:
+        number, function = number_of(self.helpers, name), builtin(name)
+        if number is None and function:
+            self.code[pc] = Instruction(_LOCAL, src=1)
+            self._connect(pc, function.place)
+        elif number is None:
             self.references[pc] = Reference(RefKind.HELPER, name)
         else:
             self.code[pc] = replace(self.code[pc], imm=number)
+
+
+def _builtins(functions: list[Function], known: Mapping[int, Helper]) -> list[Function]:
+    """The functions that compilers expect everywhere and that are called by name; helpers of a name come first."""
+    names = {name: None for function in functions for _, name in sorted(function.externs.items())}
+    found = (builtin(name) for name in names if number_of(known, name) is None)
+    return [function for function in found if function]
 
 
 def _helpers(type: str | ProgramType | None) -> Mapping[int, Helper]:
