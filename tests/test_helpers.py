@@ -116,6 +116,7 @@ def test_numbers_are_those_of_linux_and_oko():
         1: "map_lookup_elem",
         2: "map_update_elem",
         3: "map_delete_elem",
+        4: "probe_read",
         5: "ktime_get_ns",
     }
     assert {number: helper.name for number, helper in OKO.items()} == {

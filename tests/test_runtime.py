@@ -299,7 +299,7 @@ def test_read_only_context_bytes_are_not_written(make):
     [
         (
             {"data": 1},
-            "xdp_md has no scalar field 'data': it has ingress_ifindex, rx_queue_index, egress_ifindex",
+            "xdp_md has no scalar field 'data': it has ingress_ifindex, rx_queue_index",
         ),
         ({"rx_queue_index": 1 << 32}, "xdp_md.rx_queue_index: 4294967296 does not fit into 4 bytes"),
         ({"rx_queue_index": -1}, "xdp_md.rx_queue_index: -1 does not fit into 4 bytes"),

@@ -4,7 +4,6 @@
     maps        what is defined where (legacy_maps, btf_maps: the forms of definitions)
     functions   instructions, and what their operands stand for (core: CO-RE relocations)
     link        an entry function and all that it calls become a program
-    sections    which program type a section's name stands for
 
 What pybpf does not know makes only what uses it unsupported; a file that is damaged is refused as a whole.
 """
@@ -25,7 +24,6 @@ from pybpf.elf.functions import Function, read_functions
 from pybpf.elf.legacy_maps import read_legacy_maps, read_oko_maps
 from pybpf.elf.link import Linker, entries
 from pybpf.elf.maps import BTF_SECTION, Maps, Namer, is_data_section
-from pybpf.elf.sections import program_type
 from pybpf.errors import ArgumentError, ElfError, UnsupportedError
 from pybpf.program import Object, Program, RefKind
 from pybpf.program_types import LINUX_MAPS, ProgramType
@@ -61,9 +59,7 @@ def load(
     notes: list[str] = []
     target = None if btf is None else _target(btf, file)
     own_types, ext = _read_btf(file, notes)
-    types = {
-        section.index: type or program_type(section.name) for section in file.sections if section.executable
-    }
+    types = {section.index: type or _type_of(section) for section in file.sections if section.executable}
     maps = _read_maps(file, own_types, _map_numbers(types.values()))
     functions = read_functions(file, maps, ext, target)
     notes += maps.notes
@@ -84,6 +80,12 @@ def load(
         own_types,
         tuple(notes),
     )
+
+
+def _type_of(section: Section) -> str | None:
+    """The name of the type that the name of a section stands for."""
+    found = program_types.from_section(section.name)
+    return None if found is None else found.name
 
 
 def _target(source: str | Path | bytes | Btf, file: ElfFile) -> Btf:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-# Linux, enum bpf_prog_type; the names are those of pybpf.elf.sections.
+# Linux, enum bpf_prog_type; the names are pybpf's.
 TYPES = (
     "unspec socket_filter kprobe tc sched_act tracepoint xdp perf_event cgroup_skb cgroup_sock lwt_in lwt_out lwt_xmit "
     "sock_ops sk_skb cgroup_device sk_msg raw_tracepoint cgroup_sock_addr lwt_seg6local lirc_mode2 sk_reuseport "
