@@ -261,11 +261,17 @@ class _Covering:
                 return False
         return True
 
+    def _unchanged(self, atom: Atom) -> bool:
+        """Whether an unknown of the old state is the one of the same name in the new."""
+        return self.values.get(atom, ((atom,), 0)) == ((atom,), 0)
+
     def proofs(self, old: State, new: State) -> bool:
         """What the old state proved behind its unknowns is proved behind what they are in the new one."""
         for atoms, size in old.proofs.items():
             total: Form | None = ((), size)
             for atom in atoms:
+                if _is_shifted(atom) and not all(map(self._unchanged, bases_of((atom,)))):
+                    return False
                 total = add_forms(total, self.values.get(atom, ((atom,), 0)))
             # Distances are small in any proof that is of use, and then no sum of them wraps.
             if total is None or abs(total[1]) >> 32 or new.proved(total[0]) < total[1]:
