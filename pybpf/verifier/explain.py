@@ -43,7 +43,6 @@ HINTS: Final[dict[str, str]] = {
     "pointer-leak": "an address would leave the program as a number; the policy of this program type forbids that",
     "unbounded-offset": "bound the number first: compare it with a constant or mask it",
     "alignment": "this policy wants natural alignment: read byte by byte, or copy with memcpy",
-    "budget": "the program has too many paths that stay different: make state alike earlier, or raise the budget",
 }
 """Reason -> what usually helps."""
 
