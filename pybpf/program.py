@@ -29,9 +29,9 @@ class MapSpec:
     """The definition of a map: sizes in bytes, `type` by pybpf's names (``array``, ``hash``, ...).
 
     `initial` are the contents of a data section that became a map of one value; `read_only` says that programs may not
-    write it. `flags` are Linux's ``BPF_F_*``. `key_type` and `value_type` are ids in the object's BTF where it has them.
+    write it. `flags` are Linux's ``BPF_F_*``. `key_type` and `value_type` are ids in `btf`, the object's, where it has them.
     `inner` is what a map of maps holds; `values` are the slots that its definition fills, by index, with the names of
-    maps or programs.
+    maps or programs. `pinning` says where a kernel's loader would keep the map: ``name``, ``object``, ``global`` or nowhere.
     """
 
     name: str
@@ -46,6 +46,8 @@ class MapSpec:
     key_type: int | None = None
     value_type: int | None = None
     values: tuple[tuple[int, str], ...] = ()
+    pinning: str = field(default="", compare=False)
+    btf: Btf | None = field(default=None, compare=False, repr=False)
 
 
 class RefKind(Enum):

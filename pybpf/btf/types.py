@@ -46,7 +46,8 @@ class Kind(IntEnum):
 _KINDS: Final = tuple(Kind)
 
 SIGNED: Final = 1
-"""Bit of an int's encoding."""
+BOOL: Final = 4
+"""Bits of an int's encoding."""
 
 _SIZED: Final = frozenset(
     {Kind.INT, Kind.STRUCT, Kind.UNION, Kind.ENUM, Kind.DATASEC, Kind.FLOAT, Kind.ENUM64}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Final, TypeAlias
 
-from pybpf.btf.types import Btf, Kind, Member, Type
+from pybpf.btf.types import BOOL, SIGNED, Btf, Kind, Member, Type
 from pybpf.errors import ElfError
 
 Value: TypeAlias = "int | float | bool | str | bytes | IPv4Address | list[Value] | dict[str, Value]"
@@ -16,8 +16,8 @@ Value: TypeAlias = "int | float | bool | str | bytes | IPv4Address | list[Value]
 
 _MAX_PARTS: Final = 100_000
 _MAX_DEPTH: Final = 50
-_SIGNED, _BOOL = 1, 4  # bits of an int's encoding
-_FLOATS: Final = {4: "f", 8: "d"}
+FLOATS: Final = {4: "f", 8: "d"}
+"""Bytes of a floating point number -> struct format."""
 _NETWORK_ORDER: Final = frozenset({"__be16", "__be32", "__be64"})
 
 
@@ -60,7 +60,7 @@ class _Reader:
         if self.left < 0 or self.depth > _MAX_DEPTH:
             raise ElfError(f"type id {id} has too many parts", ".BTF")
         try:
-            return self._read(self.btf.resolve(id), data, self._typedef(id))
+            return self._read(self.btf.resolve(id), data, network_order(self.btf, id))
         finally:
             self.depth -= 1
 
@@ -73,8 +73,8 @@ class _Reader:
             case Kind.ENUM | Kind.ENUM64:
                 number = int.from_bytes(data, self.btf.byteorder, signed=type_.flag)
                 return _enumerator(type_, number)
-            case Kind.FLOAT if len(data) in _FLOATS:
-                return float(struct.unpack(self._order + _FLOATS[len(data)], data)[0])
+            case Kind.FLOAT if len(data) in FLOATS:
+                return float(struct.unpack(self._order + FLOATS[len(data)], data)[0])
             case Kind.ARRAY:
                 return self._array(type_, data)
             case Kind.STRUCT | Kind.UNION:
@@ -87,28 +87,17 @@ class _Reader:
     def _order(self) -> str:
         return "<" if self.btf.byteorder == "little" else ">"
 
-    def _typedef(self, id: int) -> str:
-        """The name of the innermost typedef that says the byte order, if one does."""
-        for _ in range(_MAX_DEPTH):
-            type_ = self.btf[id]
-            if type_.kind is Kind.TYPEDEF and type_.name in _NETWORK_ORDER:
-                return type_.name
-            if type_.kind not in (Kind.TYPEDEF, Kind.CONST, Kind.VOLATILE, Kind.TYPE_TAG):
-                break
-            id = type_.type
-        return ""
-
     def _integer(self, type_: Type, data: bytes, typedef: str) -> Value:
         if typedef == "__be32":
             return IPv4Address(data)
         if typedef:
             return int.from_bytes(data, "big")
-        number = int.from_bytes(data, self.btf.byteorder, signed=bool(type_.encoding & _SIGNED))
-        return bool(number) if type_.encoding & _BOOL and number in (0, 1) else number
+        number = int.from_bytes(data, self.btf.byteorder, signed=bool(type_.encoding & SIGNED))
+        return bool(number) if type_.encoding & BOOL and number in (0, 1) else number
 
     def _array(self, type_: Type, data: bytes) -> Value:
         element = self.btf.resolve(type_.type)
-        if element.kind is Kind.INT and element.size == 1 and not element.encoding & _BOOL:
+        if element.kind is Kind.INT and element.size == 1 and not element.encoding & BOOL:
             return _text(data) if element.name == "char" else data
         size = self.btf.size_of(type_.type)
         if size == 0:
@@ -148,12 +137,24 @@ class _Reader:
         shift = member.offset if self.btf.byteorder == "little" else whole - end
         number = int.from_bytes(data, self.btf.byteorder) >> shift & (1 << member.size) - 1
         type_ = self.btf.resolve(member.type)
-        signed = type_.flag if type_.kind is Kind.ENUM else bool(type_.encoding & _SIGNED)
+        signed = type_.flag if type_.kind is Kind.ENUM else bool(type_.encoding & SIGNED)
         if signed and number >> (member.size - 1):
             number -= 1 << member.size
         if type_.kind in (Kind.ENUM, Kind.ENUM64):
             return _enumerator(type_, number)
-        return bool(number) if type_.encoding & _BOOL and number in (0, 1) else number
+        return bool(number) if type_.encoding & BOOL and number in (0, 1) else number
+
+
+def network_order(btf: Btf, id: int) -> str:
+    """The name of the innermost typedef that says that a number is in network byte order, empty if none does."""
+    for _ in range(_MAX_DEPTH):
+        type_ = btf[id]
+        if type_.kind is Kind.TYPEDEF and type_.name in _NETWORK_ORDER:
+            return type_.name
+        if type_.kind not in (Kind.TYPEDEF, Kind.CONST, Kind.VOLATILE, Kind.TYPE_TAG):
+            break
+        id = type_.type
+    return ""
 
 
 def _enumerator(type_: Type, number: int) -> str | int:

@@ -21,7 +21,8 @@ from pybpf.errors import ElfError
 from pybpf.program import MapSpec
 from pybpf.program_types import LINUX_MAPS
 
-_IGNORED: Final = frozenset({"pinning", "numa_node", "map_extra"})
+_IGNORED: Final = frozenset({"numa_node", "map_extra"})
+_PINNING: Final = {0: "", 1: "name"}
 
 
 def read_btf_maps(maps: Maps, section: Section) -> None:
@@ -83,6 +84,9 @@ def _with(btf: Btf, spec: MapSpec, member: Member, depth: int) -> MapSpec:
             return replace(spec, max_entries=_number(btf, member))
         case "map_flags":
             return replace(spec, flags=_number(btf, member))
+        case "pinning":
+            number = _number(btf, member)
+            return replace(spec, pinning=_PINNING.get(number, str(number)))
         case name if name in _IGNORED:
             return spec
     raise ElfError(f"unknown member {member.name!r}", ".BTF")

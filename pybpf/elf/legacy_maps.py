@@ -29,6 +29,8 @@ _FLAGS: Final = 4
 _INNER_INDEX: Final = {28: 5}
 _INNER_ID: Final = {36: 7}
 _ID: Final = 5
+_PINNING: Final = 6
+_PLACES: Final = {0: "", 1: "object", 2: "global"}  # PIN_NONE, PIN_OBJECT_NS, PIN_GLOBAL_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,9 @@ def read_legacy_maps(maps: Maps, numbers: Mapping[int, str]) -> None:
     for definition in found:
         spec, problem = _spec(definition, numbers)
         inner = _inner(definition, found, by_id) if spec.type in _OF_MAPS else None
+        if definition.size in _INNER_ID:
+            pinning = definition.words[_PINNING]
+            spec = replace(spec, pinning=_PLACES.get(pinning, str(pinning)))
         if inner:
             spec = replace(spec, inner=_spec(inner, numbers)[0])
         maps.define(definition.place, spec, problem)

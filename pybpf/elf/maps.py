@@ -61,7 +61,8 @@ class Maps:
 
     def define(self, place: Place, spec: MapSpec, problem: str | None = None) -> None:
         """Enter a definition; `problem` says why it cannot be used although it is there."""
-        spec = replace(spec, name=self._name(spec.name))
+        inner = replace(spec.inner, btf=self.btf) if spec.inner else None
+        spec = replace(spec, name=self._name(spec.name), inner=inner, btf=self.btf)
         self.by_name[spec.name] = self.definitions[place] = spec
         if problem:
             self._doubt(place, f"map {spec.name!r}: {problem}")
@@ -98,6 +99,7 @@ class Maps:
             initial=self.file.data(section) if section.type != NOBITS else None,
             read_only=not section.writable,
             value_type=layout.id if layout else None,
+            btf=self.btf,
         )
         self.by_name[spec.name] = self.data[section.index] = spec
         self._addresses[section.index] = sorted(r.offset for r in self.file.relocations(section))

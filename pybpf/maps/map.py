@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pybpf.maps.typed import Format, TypedMap
+    from pybpf.maps.typed import TypedMap
 
 Key: TypeAlias = bytes | SupportsIndex
 """What stands where a key is wanted: its bytes, or for an array an index."""
@@ -161,11 +161,17 @@ class BpfMap(MutableMapping[bytes, bytes]):
             if present is not None:
                 return present
 
-    def typed(self, key: Format | None = None, value: Format | None = None) -> TypedMap:
-        """The map with keys and values as Python values, by `struct` formats or numpy dtypes.
+    @property
+    def typed(self) -> TypedMap:
+        """The map with keys and values as Python values.
 
-        A format of one field stands for that field, one of several for a tuple; None leaves the bytes. Raises `MapError`
-        where a format's size is not the map's.
+        As it is, they are of the types that the map was defined with, where its object carries them (BTF): numbers, names of
+        enumerators, tuples for arrays and `Record` for structs, whose members can be given as a dict or in their order.
+        Members left out are zero; ``view[key] |= {...}`` changes some of a value that is there.
+
+        Called, it takes `struct` formats or numpy dtypes instead, ``typed(key=None, value=None)``: a format of one field
+        stands for that field, one of several for a tuple; None leaves the bytes. Raises `MapError` where a format's size is
+        not the map's.
 
         >>> from pybpf import MapSpec, maps
         >>> flows = maps.create(MapSpec("flows", "hash", key_size=8, value_size=8, max_entries=16))
@@ -174,9 +180,9 @@ class BpfMap(MutableMapping[bytes, bytes]):
         >>> dict(view)
         {(167772161, 80, 4242): 7}
         """
-        from pybpf.maps.typed import TypedMap
+        from pybpf.maps.typed import TypedMap, type_codec
 
-        return TypedMap(self, key, value)
+        return TypedMap(self, type_codec(self.spec, "key"), type_codec(self.spec, "value"))
 
     def snapshot(
         self, key: np.dtype[Any] | str | None = None, value: np.dtype[Any] | str | None = None

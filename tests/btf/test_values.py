@@ -12,6 +12,7 @@ import pytest
 
 from pybpf import load
 from pybpf.btf import Btf, Kind
+from pybpf.btf.encoding import encode_value
 from pybpf.btf.values import read_value
 from pybpf.errors import ElfError
 from pybpf.program import Object
@@ -79,6 +80,18 @@ def test_as_the_compiler_lays_them_out(compiled: Object) -> None:
     assert limit.value_type is not None
     assert limit.initial is not None
     assert read_value(compiled.btf, limit.value_type, limit.initial) == {"limit": 7}
+
+
+@pytest.mark.oracle
+@pytest.mark.slow
+def test_written_as_they_were_read(compiled: Object) -> None:
+    """Every byte comes back, whichever kind of value it belongs to."""
+    data = compiled.maps[".data"]
+    assert compiled.btf is not None
+    assert data.value_type is not None
+    assert data.initial is not None
+    value = read_value(compiled.btf, data.value_type, data.initial)
+    assert encode_value(compiled.btf, data.value_type, value, len(data.initial)) == data.initial
 
 
 def parsed(builder: BtfBuilder) -> Btf:
