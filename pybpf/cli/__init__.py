@@ -5,7 +5,7 @@ status     exit statuses
 options    arguments and options that commands share
 files      objects, assembler text and bytecode in; programs chosen
 output     tables, messages, progress
-verify, run, disasm, asm, inspect, version    a command each
+verify, run, disasm, asm, inspect, conformance, version    a command each
 
 A command is imported when it is called, and so is what it needs: ``pybpf verify`` loads neither LLVM nor numpy.
 """

@@ -34,6 +34,9 @@ def _step(pc: int, instruction: Instruction, program: Program, environment: Envi
     for register in (instruction.dst, instruction.src):
         if not 0 <= register <= MAX_REGISTER:
             raise ArgumentError(f"pc {pc}: there is no register r{register}")
+    reference = program.references.get(pc)
+    if reference is not None and reference.kind is RefKind.UNSUPPORTED:
+        return _refuse(f"{reference.name} is not supported")
     match instruction.op.kind:
         case Kind.ALU:
             return _alu(pc, instruction)
@@ -334,7 +337,7 @@ def _call_register(pc: int, instruction: Instruction, environment: Environment) 
 
 def _call_body(next_pc: int, helper: Helper, body: Body) -> Step:
     count = len(helper.args)
-    returns_value = helper.returns is not Ret.VOID
+    returns_value, unwinds = helper.returns is not Ret.VOID, "unwind" in helper.effects
 
     def step(run: Execution) -> int:
         arguments = [0] * 5
@@ -345,6 +348,6 @@ def _call_body(next_pc: int, helper: Helper, body: Body) -> Step:
             arguments[number] = argument
         value = body(run, *arguments) & U64
         run.registers[:6] = [value if returns_value else run.unwritten] + [run.unwritten] * 5
-        return next_pc
+        return HALT if unwinds and value == 0 else next_pc
 
     return step

@@ -12,6 +12,8 @@ with r0 = 0.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import Final
 
 from pybpf.errors import UnsupportedError
@@ -86,8 +88,26 @@ class _Module:
 
     def _callees(self, entry: int) -> set[int]:
         code = self.program.code
-        pcs = (pc for block in self.graphs[entry].blocks.values() for pc in block.pcs)
-        return {code[pc].target(pc) for pc in pcs if code[pc].op.kind is Kind.CALL_LOCAL}
+        pcs = [pc for block in self.graphs[entry].blocks.values() for pc in block.pcs]
+        called = {code[pc].target(pc) for pc in pcs if code[pc].op.kind is Kind.CALL_LOCAL}
+        through_register = any(code[pc].op.kind is Kind.CALL_REGISTER for pc in pcs)
+        return called.union(self.addressed) if through_register else called
+
+    @cached_property
+    def addressed(self) -> tuple[int, ...]:
+        """The functions whose address a program takes: what a call through a register can reach, helpers aside."""
+        loads = (
+            pc for pc, instruction in self.program.code.items() if instruction.op.kind is Kind.LOAD_IMM64
+        )
+        found = {self.function_at(pc) for pc in loads if pc in self.facts.reached}
+        return tuple(sorted(entry for entry in found if entry is not None))
+
+    def function_at(self, pc: int) -> int | None:
+        """The function whose address the wide load at `pc` gives, None where it gives something else."""
+        instruction, reference = self.program.code[pc], self.program.references.get(pc)
+        if reference is not None:
+            return reference.offset if reference.kind is RefKind.FUNCTION else None
+        return pc + 1 + signed(instruction.imm, 32) if instruction.op.code == "function" else None
 
     def _depth(self, entry: int, known: dict[int, int], callers: tuple[int, ...]) -> int:
         """How many frames a call of a function can have open, its own included."""
@@ -99,7 +119,14 @@ class _Module:
             known[entry] = 1 + max(below, default=0)
         return known[entry]
 
-    def helper(self, pc: int) -> int:
+    def helpers(self, pc: int) -> tuple[int, ...]:
+        """The numbers of the helpers that a call may be of: the one that it names, or for a register any that were proved."""
+        if self.program.code[pc].op.kind is Kind.CALL_REGISTER:
+            runnable = (number for number in self.facts.helpers if self._is_runnable(number))
+            return tuple(sorted(runnable))
+        return (self._helper(pc),)
+
+    def _helper(self, pc: int) -> int:
         """The number of the helper that a call names, itself or by name."""
         instruction, reference = self.program.code[pc], self.program.references.get(pc)
         if instruction.op.code != "helper":
@@ -109,10 +136,14 @@ class _Module:
         if number is None or number not in helpers:
             name = str(instruction.imm) if reference is None else repr(reference.name)
             raise self._unsupported(pc, f"helper {name} of program type {self.type.name!r}", f"helper {name}")
-        if helpers[number].body is None or helpers[number].effects:
+        if not self._is_runnable(number):
             name = helpers[number].name
             raise self._unsupported(pc, f"helper {name!r}", f"helper {name}")
         return number
+
+    def _is_runnable(self, number: int) -> bool:
+        helper = self.type.helpers.get(number)
+        return helper is not None and helper.body is not None and not helper.effects - {"unwind"}
 
     def _unsupported(self, pc: int, what: str, feature: str) -> UnsupportedError:
         return UnsupportedError(f"{what}: not in native code", feature, program=self.program.name, pc=pc)
@@ -120,12 +151,13 @@ class _Module:
     def _effect(self, pc: int, instruction: Instruction) -> tuple[int, int]:
         match instruction.op.kind:
             case Kind.CALL:
-                count = len(self.type.helpers[self.helper(pc)].args)
+                (number,) = self.helpers(pc)
+                count = len(self.type.helpers[number].args)
                 return (1 << count + 1) - 2, 1 | ARGUMENTS
             case Kind.CALL_LOCAL:
                 return ARGUMENTS, 1 | ARGUMENTS
             case Kind.CALL_REGISTER:
-                raise self._unsupported(pc, "calls through a register", "callx")
+                return ARGUMENTS | 1 << instruction.dst, 1 | ARGUMENTS
             case _:
                 return register_effect(instruction)
 
@@ -277,15 +309,16 @@ class _Function:
                 )
                 self._branch(taken, instruction.target(pc), pc + 1)
             case Kind.CALL:
-                self._call(pc)
+                (number,) = self.module.helpers(pc)
+                registers[0] = self._call_helper(pc, number)
             case Kind.CALL_LOCAL:
-                self._call_local(pc, instruction.target(pc))
+                registers[0] = self._call_function(pc, instruction.target(pc))
+            case Kind.CALL_REGISTER:
+                registers[0] = self._call_register(pc, registers[instruction.dst])
             case Kind.EXIT:
                 self._exit(registers[0])
             case Kind.JUMP:
                 pass
-            case Kind.CALL_REGISTER:
-                raise AssertionError("refused when the registers that it reads were asked for")
 
     def _operand(self, instruction: Instruction) -> Value:
         op = instruction.op
@@ -303,8 +336,8 @@ class _Function:
         if reference is None:
             if instruction.op.code == "imm":
                 return instruction.imm
-            if instruction.op.code == "function":
-                return function_address(pc + 1 + signed(instruction.imm, 32))
+            if (entry := self.module.function_at(pc)) is not None:
+                return function_address(entry)
         elif reference.kind is RefKind.FUNCTION:
             return function_address(reference.offset)
         elif reference.kind is RefKind.MAP:
@@ -351,17 +384,18 @@ class _Function:
         value = memory.read(b, b.pointer("%packet", index), size)
         self.registers[0] = arithmetic.byte_swap(b, value, 8 * size)
 
-    def _call(self, pc: int) -> None:
-        module = self.module
-        number, arguments = module.helper(pc), self.registers[1:6]
+    def _call_helper(self, pc: int, number: int) -> Value:
+        module, arguments = self.module, self.registers[1:6]
         call = Call(pc, number, arguments, self.regions, module.type, module.facts, module.support)
-        self.registers[0] = call.write()
+        result = call.write()
+        if "unwind" in module.type.helpers[number].effects:
+            self.b.halt_if(self.b.value(f"icmp eq i64 {text(result)}, 0"))
+        return result
 
-    def _call_local(self, pc: int, target: int) -> None:
+    def _call_function(self, pc: int, target: int) -> Value:
         b = self.b
         if target not in self.module.graphs:
-            self.registers[0] = b.refuse(TrapCode.UNREACHED, target)
-            return
+            return b.refuse(TrapCode.UNREACHED, target)
         if self.module.may_overflow:
             b.guard(b.compare("uge", self.frame, STACK + 2 * STACK_SIZE), TrapCode.FRAMES, pc)
         frame = text(b.add(self.frame, -STACK_SIZE))
@@ -371,7 +405,22 @@ class _Function:
             f"(ptr %state, ptr %packet, i64 %length, ptr %stack, i64 {frame}, {arguments})"
         )
         b.halt_if(b.value(f"extractvalue {RESULT} {result}, 1"))
-        self.registers[0] = b.value(f"extractvalue {RESULT} {result}, 0")
+        return b.value(f"extractvalue {RESULT} {result}, 0")
+
+    def _call_register(self, pc: int, callee: Value) -> Value:
+        """A choice between the functions whose address is taken and the helpers that are called, by the register's value."""
+
+        def function(target: int) -> Callable[[], Value]:
+            return lambda: self._call_function(pc, target)
+
+        def helper(number: int) -> Callable[[], Value]:
+            return lambda: self._call_helper(pc, number)
+
+        cases = {function_address(target): function(target) for target in self.module.addressed}
+        cases |= {number: helper(number) for number in self.module.helpers(pc)}
+        if not cases:
+            return self.b.refuse(TrapCode.CALLEE, pc, callee)
+        return self.b.switch(text(callee), cases, TrapCode.CALLEE, pc, callee)
 
     def _exit(self, value: Value) -> None:
         b = self.b

@@ -172,7 +172,7 @@ class NativeInstance:
         state.clear()
         where = "" if packet is None else f"packet {packet}: "
         if failure is None:
-            wrong_access = code in (TrapCode.ACCESS, TrapCode.MISALIGNED, TrapCode.MAP)
+            wrong_access = code in (TrapCode.ACCESS, TrapCode.MISALIGNED, TrapCode.MAP, TrapCode.CALLEE)
             return Trap(where + self._reason(code, pc, address), pc, address if wrong_access else None)
         if isinstance(failure, Trap):
             return Trap(where + failure.detail, failure.pc, failure.address)
@@ -187,6 +187,8 @@ class NativeInstance:
                 return f"access of {instruction.op.size} bytes at {address:#x}: outside every region that was proved for it"
             case TrapCode.ACCESS:
                 return f"helper argument {address:#x}: outside every region that was proved for it"
+            case TrapCode.UNREACHED if instruction is None:
+                return f"no instruction here: the program is {self._program.size} slots long"
             case TrapCode.UNREACHED:
                 return "reached an instruction that was proved to be out of reach"
             case TrapCode.MISALIGNED:
@@ -195,5 +197,7 @@ class NativeInstance:
                 return "calls nest deeper than the stack"
             case TrapCode.MAP:
                 return f"helper argument {address:#x} is not the map that was proved"
+            case TrapCode.CALLEE:
+                return f"call through a register that holds {address:#x}, which is no function"
             case TrapCode.PYTHON:
                 return "a function of the host's failed"

@@ -34,6 +34,7 @@ class TrapCode(IntEnum):
     FRAMES = 4  # a call deeper than the stack
     MAP = 5  # r1 is not a map, or not the one that the verifier named
     PYTHON = 6  # a function of the host's raised an exception
+    CALLEE = 7  # a register that holds no function is called
 
 
 def site(code: TrapCode, pc: int) -> int:

@@ -26,7 +26,8 @@ from pybpf.isa import OPS, Kind, Operand, op
 from pybpf.jit import Level
 from pybpf.jit.lower import lower
 from pybpf.program_types import FILTER, MEMORY, XDP, ProgramType
-from tests.jit.traced import observed
+from pybpf.verifier.facts import Access, RegionKind
+from tests.jit.traced import everywhere, observed
 
 FLOWS = MapSpec("flows", "hash", key_size=4, value_size=16, max_entries=4)
 COUNTERS = MapSpec("counters", "array", key_size=4, value_size=8, max_entries=3)
@@ -250,6 +251,47 @@ def test_packet_load_out_of_range_ends_the_program_from_a_function():
     assert agree(text) == [0, 0, 1005, 1204, 1255]
 
 
+# Calls through registers
+
+THROUGH_REGISTER = """
+    r6 = r2
+    r3 = first ll
+    if r6 < 9 goto chosen
+    r3 = second ll
+chosen:
+    callx r3
+    r0 += r6
+    exit
+first:
+    r0 = 1000
+    exit
+second:
+    r0 = 2000
+    exit
+"""
+
+
+def test_call_through_a_register_that_holds_one_of_several_functions():
+    assert agree(THROUGH_REGISTER) == [1000, 1001, 1008, 2056, 2064]
+
+
+def test_call_through_a_register_that_holds_a_number_of_a_helper():
+    text = "*(u32 *)(r10 - 4) = 7\n r1 = r10\n r1 += -4\n r2 = 4\n r6 = 6\n callx r6\n exit"
+    type_ = replace(MEMORY, helpers={6: helpers.UBPF_HASH})
+    program = Program.from_asm(text, type_)
+    stack = (Access(RegionKind.STACK, -4, -4, 4),)
+    facts = {"arguments": {5: {1: stack}}, "helpers": frozenset({6})}
+    verified = everywhere(program, type_, {0: stack}, **facts)
+    assert jit.compile(verified).bind().run(bytearray()) == Interpreter(program, type_).run(b"").value
+
+
+@pytest.mark.parametrize("level", Level)
+def test_call_through_a_register_that_holds_no_function_traps(level):
+    program = Program.from_asm("r3 = f ll\n r3 += 8\n callx r3\n exit\nf:\n r0 = 1\n exit", MEMORY)
+    with pytest.raises(Trap, match=r"pc 3: call through a register that holds 0x.*, which is no function"):
+        jit.compile(everywhere(program, MEMORY, {}), level).bind().run(bytearray())
+
+
 # What there is no native code for
 
 
@@ -257,7 +299,6 @@ def test_packet_load_out_of_range_ends_the_program_from_a_function():
     ("text", "feature"),
     [
         ("f:\n call f\n exit", "recursion"),
-        ("r6 = 5\n callx r6\n exit", "callx"),
         ("call 99\n exit", "helper 99"),
         ("call kfunc(7)\n exit", "kfunc"),
         ("r1 = map_by_fd(3) ll\n r0 = 0\n exit", "wide load"),
