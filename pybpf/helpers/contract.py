@@ -72,12 +72,13 @@ class Ret(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a helper does with the bytes that an argument points to, and how many there are."""
+    """What a helper does with the bytes that an argument points to, and how many there are; `aligned` to that many, perhaps."""
 
     size: int | Literal["next", "key", "value"]
     reads: bool = True
     writes: bool = False
     nullable: bool = False
+    aligned: bool = False
 
 
 MEMORY: Final[Mapping[Arg, Memory]] = {
@@ -92,8 +93,8 @@ MEMORY: Final[Mapping[Arg, Memory]] = {
     Arg.INOUT: Memory("next", writes=True),
     Arg.MEM20: Memory(20),
     Arg.MEM40: Memory(40),
-    Arg.OUT8: Memory(8, reads=False, writes=True),
-    Arg.INOUT4: Memory(4, writes=True),
+    Arg.OUT8: Memory(8, reads=False, writes=True, aligned=True),
+    Arg.INOUT4: Memory(4, writes=True, aligned=True),
 }
 """The arguments that point to memory."""
 
@@ -119,7 +120,8 @@ class Helper:
     `contract` is the text described in `pybpf.helpers`; `effects` names what a call changes besides r0 to r5: ``packet``
     moves or resizes the packet, so every pointer into it dies; ``unwind`` ends the whole run where the result is 0, with
     r0 = 0. `body` is None where pybpf knows the contract and cannot run it. `gpl`: Linux gives it only to programs under the GPL. `takes_packet`: memory arguments may lie in the packet.
-    `acquires`: what it returns must be given back. `sleeps`: only programs that may sleep may call it.
+    `acquires`: what it returns must be given back. `casts`: what it returns is what it was given, seen otherwise. `sleeps`:
+    only programs that may sleep may call it.
     """
 
     name: str
@@ -129,6 +131,7 @@ class Helper:
     gpl: bool = False
     takes_packet: bool = True
     acquires: bool = False
+    casts: bool = False
     sleeps: bool = False
 
     @property

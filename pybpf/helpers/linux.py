@@ -4,7 +4,7 @@ A row is the number, the name, the contract and, behind a semicolon, what else i
 
     moves      the packet may move: every pointer into it dies            gpl      only for programs under the GPL
     direct     memory arguments may lie in the packet                     sleeps   only for programs that may sleep
-    acquires   the result must be given back
+    acquires   the result must be given back                              casts    the result is the argument, seen otherwise
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ _TABLE: Final = """
  92 rc_pointer_rel              ctx any any -> num; gpl
  93 spin_lock                   lock -> void
  94 spin_unlock                 lock -> void
- 95 sk_fullsock                 sk -> sock?
- 96 tcp_sock                    sk -> tcp_sock?
+ 95 sk_fullsock                 sk -> sock?; casts
+ 96 tcp_sock                    sk -> tcp_sock?; casts
  97 skb_ecn_set_ce              ctx -> num
  98 get_listener_sock           sk -> sock?
  99 skc_lookup_tcp              ctx mem size0 any any -> sock_common?; direct acquires
@@ -151,11 +151,11 @@ _TABLE: Final = """
 133 ringbuf_discard             record! any -> void
 134 ringbuf_query               map any -> num
 135 csum_level                  ctx any -> num
-136 skc_to_tcp6_sock            sk -> btf?
-137 skc_to_tcp_sock             sk -> btf?
-138 skc_to_tcp_timewait_sock    sk -> btf?
-139 skc_to_tcp_request_sock     sk -> btf?
-140 skc_to_udp6_sock            sk -> btf?
+136 skc_to_tcp6_sock            sk -> btf?; casts
+137 skc_to_tcp_sock             sk -> btf?; casts
+138 skc_to_tcp_timewait_sock    sk -> btf?; casts
+139 skc_to_tcp_request_sock     sk -> btf?; casts
+140 skc_to_udp6_sock            sk -> btf?; casts
 141 get_task_stack              btf out size0 any -> length
 142 load_hdr_opt                ctx out size any -> num
 143 store_hdr_opt               ctx mem size any -> num; moves
@@ -193,7 +193,7 @@ _TABLE: Final = """
 175 task_pt_regs                btf -> btf; gpl
 176 get_branch_snapshot         out size0 -> num; gpl
 177 trace_vprintk               mem size mem? size0 -> num; gpl
-178 skc_to_unix_sock            sk -> btf?
+178 skc_to_unix_sock            sk -> btf?; casts
 179 kallsyms_lookup_name        mem size0 any out8 -> num
 180 find_vma                    btf any callback stack? any -> num
 181 loop                        any callback stack? any -> num
@@ -211,7 +211,7 @@ _TABLE: Final = """
 193 ima_file_hash               btf out size -> num; sleeps
 194 kptr_xchg                   kptr btf? -> btf?
 195 map_lookup_percpu_elem      map key any -> value?; direct
-196 skc_to_mptcp_sock           sk -> btf?
+196 skc_to_mptcp_sock           sk -> btf?; casts
 197 dynptr_from_mem             mem size0 any dynptr -> num
 198 ringbuf_reserve_dynptr      map any any dynptr -> num
 199 ringbuf_submit_dynptr       dynptr any -> void
@@ -253,6 +253,7 @@ def rows(table: str) -> Iterator[tuple[int, Helper]]:
                 gpl="gpl" in flags,
                 takes_packet="direct" in flags,
                 acquires="acquires" in flags,
+                casts="casts" in flags,
                 sleeps="sleeps" in flags,
             ),
         )

@@ -45,6 +45,7 @@ __all__ = [
     "TC",
     "TRACEPOINT",
     "XDP",
+    "TYPES",
     "XDP_MD",
     "Clock",
     "Context",

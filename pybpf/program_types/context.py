@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Final
 
 
 class FieldKind(Enum):
@@ -18,7 +19,10 @@ class FieldKind(Enum):
     SOCK_OR_NULL = "sock?"
     SOCK_COMMON_OR_NULL = "sock_common?"
     FLOW_KEYS = "flow_keys"  # address of what a flow dissector fills in
-    BTF = "btf"  # something that only the kernel's BTF describes
+    BTF = "btf"  # something that only the kernel's BTF describes, a number perhaps
+
+
+_IN_PARTS: Final = frozenset({FieldKind.SCALAR, FieldKind.BTF})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +47,11 @@ class Field:
         start = offset - self.offset
         if start < 0 or start + size > self.size or offset % size:
             return False
-        if self.kind is not FieldKind.SCALAR or (self.front and not write):
-            return (
-                start == 0
-                and (size == self.size or self.kind is FieldKind.SCALAR)
-                and self._sized(size, write)
-            )
-        return self._sized(size, write)
-
-    def _sized(self, size: int, write: bool) -> bool:
-        sizes = self.stores if write else self.loads
-        return (self.writable or not write) and (sizes is None or size in sizes)
+        if self.kind not in _IN_PARTS and size != self.size:
+            return False
+        if write:
+            return self.writable and (self.stores is None or size in self.stores)
+        return (start == 0 or not self.front) and (self.loads is None or size in self.loads)
 
 
 @dataclass(frozen=True, slots=True)

@@ -273,7 +273,7 @@ TRACEPOINT: Final = layout("tracepoint", 8192, "8 8184 * - record")
 RAW_TRACEPOINT: Final = layout("bpf_raw_tracepoint_args", 96, "0 8 * - args[12]")
 WRITABLE_TRACEPOINT: Final = layout("bpf_raw_tracepoint_args", 96, "0 8 8 - buffer btf\n8 88 * - args")
 
-ARGUMENTS: Final = layout("arguments", 96, "0 8 8 - argument[12] btf")
+ARGUMENTS: Final = layout("arguments", 96, "0 8 * - argument[12] btf")
 """What BTF describes: the arguments of a kernel function, of a struct_ops member, of an LSM hook (btf_ctx_access)."""
 
 # kernel/bpf/syscall.c, bpf_prog_test_run_syscall: whatever the caller passes.

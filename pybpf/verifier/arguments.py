@@ -155,6 +155,10 @@ class Argument:
         if writes:
             self.transfer.clobber_stack(self.state, p, 0, size, sure=sure and p.variable is None)
 
+    def aligned(self, size: int) -> None:
+        """An address that is a multiple of a size."""
+        self.prover.aligned(self.pointer("a pointer to memory"), 0, size, WRITE, always=True)
+
     def _inside(self, p: Pointer) -> Pointer:
         """A pointer into memory that the helper can use."""
         if p.target not in _BYTES:

@@ -321,6 +321,8 @@ class Call:
                 "helper-argument",
                 f"r{argument.register} of {self.helper.name}: map {self.spec.name!r} has none",
             )
+        if memory.aligned:
+            argument.aligned(size)
         argument.memory(size, reads=reads, writes=writes, sure=True)
 
     def _object(self, argument: Argument, kinds: frozenset[str] | set[str], needed: str) -> None:
@@ -369,12 +371,14 @@ class Call:
         return self._given(Target.OBJECT, Object(_OBJECTS[returns]), null, define)
 
     def _given(self, target: Target, object: Object, null: Atom | None, define: Atom) -> Pointer:
-        """A pointer that must be given back, if the helper says so; else it dies with what it was taken from."""
+        """A pointer that must be given back, if the helper says so; one that was cast dies with what it was."""
         values = self.calls.values
-        reference = self.object.reference if self.object is not None else None
+        reference = None
         if self.helper.acquires:
             reference = define
             self.state.held |= {define}
+        elif self.helper.casts and self.object is not None:
+            reference = self.object.reference
         return values.pointer(target, values.object(object._replace(reference=reference)), null=null)
 
     def _value(self, null: Atom | None) -> Pointer:

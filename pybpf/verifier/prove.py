@@ -59,7 +59,7 @@ class Prover:
     def access(self, state: State, register: int, cell: Cell, offset: int, size: int, mode: str) -> Access:
         """An access of `size` > 0 bytes at a register's address + offset. The stack's contents are a separate question."""
         pointer = self.dereferenceable(register, cell, mode)
-        self._aligned(pointer, offset, size, mode)
+        self.aligned(pointer, offset, size, mode)
         return self.bounds(state, register, pointer, offset, size, mode)
 
     def bounds(
@@ -249,9 +249,9 @@ class Prover:
             )
         return OBJECTS[kind]
 
-    def _aligned(self, p: Pointer, offset: int, size: int, mode: str) -> None:
+    def aligned(self, p: Pointer, offset: int, size: int, mode: str, *, always: bool = False) -> None:
         """Natural alignment where the policy asks for it, and always for atomics and, as in Linux, for the stack."""
-        strict = self.policy.strict_alignment or mode is ATOMIC or p.target is Target.STACK
+        strict = always or self.policy.strict_alignment or mode is ATOMIC or p.target is Target.STACK
         if not strict or size == 1:
             return
         # Packets are taken to start two bytes off, so that the network header behind Ethernet's 14 bytes is aligned (Linux, NET_IP_ALIGN).
