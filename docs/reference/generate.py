@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from pybpf import asm, directives, helpers
+from pybpf.helpers.access import GROUPS, select
 from pybpf.isa import OPS, Kind, Op
 from pybpf.program_types import BY_NAME, ProgramType
 
@@ -131,8 +132,8 @@ def helper_functions() -> Iterator[str]:
         "A helper that *runs* has a body in pybpf; any other is known to the verifier alone. *Effects* are what a call changes "
         "beside r0 to r5: after `packet` every pointer into the packet is lost."
     )
-    for names, types in _by_table():
-        yield f"## {', '.join(names)}"
+    for heading, rows in (("Oko's numbers", helpers.OKO), ("Linux's numbers", helpers.LINUX)):
+        yield f"## {heading}"
         cells = (
             (
                 str(number),
@@ -141,15 +142,38 @@ def helper_functions() -> Iterator[str]:
                 ", ".join(sorted(each.effects)),
                 _mark(each),
             )
-            for number, each in sorted(types.helpers.items())
+            for number, each in sorted(rows.items())
         )
         yield "\n".join(table(("number", "name", "contract", "effects", "runs"), cells))
+    yield "## What a program type may call"
+    yield "`filter` may call all of Oko's; the other types have Linux's numbers. A group stands for the helpers and groups that it names."
+    yield "\n".join(table(("group", "helpers"), ((f"`{n}`", " ".join(g.split())) for n, g in GROUPS.items())))
+    yield "\n".join(table(("types", "helpers", "with another contract"), map(_type_row, _by_table())))
+
+
+def _type_row(same: tuple[list[str], ProgramType]) -> tuple[str, str, str]:
+    """What the types of one table may call: groups, then what is in none of them."""
+    names, type = same
+    left, groups = set(type.helpers), []
+    for group in sorted(GROUPS, key=lambda group: -len(select(group))):
+        if set(select(group)) <= set(type.helpers) and left & set(select(group)):
+            groups.append(f"`{group}`")
+            left -= set(select(group))
+    others = [type.helpers[number].name for number in sorted(left)]
+    variants = (
+        f"`{number} {each.name} {each.contract}`"
+        for number, each in type.helpers.items()
+        if each.contract != helpers.LINUX[number].contract
+    )
+    return ", ".join(names), " ".join(groups + others), ", ".join(variants)
 
 
 def _by_table() -> list[tuple[list[str], ProgramType]]:
-    """Program types with the same helpers together."""
+    """Program types with Linux's numbers, those with the same helpers together."""
     groups: list[tuple[list[str], ProgramType]] = []
     for name, type in BY_NAME.items():
+        if type.numbering is not helpers.LINUX:
+            continue
         for names, other in groups:
             if other.helpers == type.helpers:
                 names.append(f"`{name}`")
