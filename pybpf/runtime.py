@@ -12,13 +12,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
-from pybpf.errors import ArgumentError, Trap
+from pybpf.errors import ArgumentError, Trap, UnsupportedError
 from pybpf.interpreter import Interpreter
 from pybpf.maps import BpfMap, create
 from pybpf.program import MapSpec, Program
 from pybpf.program_types import Clock, FieldKind, ProgramType
 from pybpf.regions import Bytes
-from pybpf.verifier.facts import VerifiedProgram
+from pybpf.verifier.facts import RegionKind, VerifiedProgram
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +55,8 @@ def instantiate(
     gives the time in nanoseconds where the program asks for it, and defaults to the clock of the program type. `seed`
     fixes the hashes of the maps made here, so that runs repeat; left out, each map has a secret one. `budget` bounds the
     instructions of one run in the interpreter; native code runs as long as was proved. Raises `ArgumentError` where an
-    argument does not fit the program, `MapError` for a map that cannot be made.
+    argument does not fit the program, `MapError` for a map that cannot be made, `UnsupportedError` for a program that pybpf can
+    verify and not run.
 
     >>> from pybpf import Program, verify
     >>> verified = verify(Program.from_asm("r0 = r2\n exit", type="filter"))
@@ -66,9 +67,32 @@ def instantiate(
         raise ArgumentError(
             f"{type(verified).__name__} is no verified program: pass it to pybpf.verify first"
         )
+    _check_runnable(verified)
     program = verified.program
     instance_maps = _instance_maps(program, maps or {}, seed)
     return Instance(verified, instance_maps, _engine(engine, verified, instance_maps, clock, budget))
+
+
+_REGIONS: Final = frozenset(
+    {RegionKind.STACK, RegionKind.PACKET, RegionKind.CONTEXT, RegionKind.MAP_VALUE}
+)
+"""What the memory of a run consists of."""
+
+
+def _check_runnable(verified: VerifiedProgram) -> None:
+    """Whether the engines have all that the program uses. Raises `UnsupportedError`."""
+    type_, facts, name = verified.type, verified.facts, verified.program.name
+    if not type_.runnable:
+        raise UnsupportedError(f"programs of type {type_.name} cannot be run", "program-type", program=name)
+    for number in sorted(facts.helpers):
+        helper = type_.helpers[number]
+        if helper.body is None:
+            raise UnsupportedError(f"helper {helper.name} cannot be run", f"helper {helper.name}", program=name)
+    for pc, accesses in facts.accesses.items():
+        for access in accesses:
+            if access.region not in _REGIONS:
+                region = access.region.value
+                raise UnsupportedError(f"access to {region} cannot be run", region, program=name, pc=pc)
 
 
 class Instance:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from pybpf.errors import UnsupportedError
 from pybpf.jit.builder import Builder, Value, text
 from pybpf.jit.state import MAPS, TrapCode
 from pybpf.maps.layout import Layout
@@ -168,3 +169,5 @@ def _tag(access: Access) -> int:
             return CONTEXT >> TAG_SHIFT
         case RegionKind.MAP_VALUE:
             return map_address(access.map or 0) >> TAG_SHIFT
+        case region:
+            raise UnsupportedError(f"access to {region.value}: not in native code", region.value)

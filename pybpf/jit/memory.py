@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from pybpf.errors import UnsupportedError
 from pybpf.jit.access import Place, Regions
 from pybpf.jit.builder import Builder, Value, text
 from pybpf.jit.state import CONTEXT, TrapCode
@@ -36,6 +37,8 @@ def load(r: Regions, pc: int, accesses: Iterable[Access], address: Value, size: 
                 return r.b.value(f"add nuw nsw i64 %length, {PACKET}")
             case FieldKind.PACKET | FieldKind.PACKET_META:
                 return PACKET
+            case kind:
+                raise UnsupportedError(f"field {field.name!r}: not in native code", kind.value)
 
     return r.each(pc, accesses, address, size, use, use_field)
 
