@@ -204,6 +204,8 @@ class Object:
     btf: Btf | None = None
     notes: tuple[str, ...] = ()
     """What was found and not understood, one line each."""
+    producer: str = ""
+    """The compiler, as it names itself."""
 
     def __post_init__(self) -> None:
         for name in ("programs", "maps"):

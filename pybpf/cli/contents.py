@@ -55,12 +55,12 @@ def print_contents(read: Contents) -> None:
         return
     is_array = map.spec.type == "array"
     if is_array and map.spec.max_entries == 1 and isinstance(members := shown[0][1], dict):
-        print_table(("member", "value"), [(name, _text(part)) for name, part in members.items()])
+        print_table(("member", "value"), [(name, as_text(part)) for name, part in members.items()])
         return
     key_name = "index" if is_array else "key"
     rows = [[*_cells(key_name, key), ("|", "|"), *_cells("value", value)] for key, value in shown]
     if len(rows[0]) > _COLUMNS:
-        rows = [[(key_name, _text(key)), ("|", "|"), ("value", _text(value))] for key, value in shown]
+        rows = [[(key_name, as_text(key)), ("|", "|"), ("value", as_text(value))] for key, value in shown]
     print_table([name for name, _ in rows[0]], [[text for _, text in row] for row in rows])
     if len(read.entries) > _SHOWN:
         say(f"and {len(read.entries) - _SHOWN:,} more: --format json prints them all", dim=True)
@@ -72,7 +72,7 @@ def as_json(read: Contents) -> dict[str, Any]:
         "name": read.map.name,
         "type": read.map.spec.type,
         "max_entries": read.map.spec.max_entries,
-        "entries": [{"key": _plain(key), "value": _plain(value)} for key, value in read.entries],
+        "entries": [{"key": as_plain(key), "value": as_plain(value)} for key, value in read.entries],
         "zeros": read.zeros,
     }
 
@@ -96,10 +96,11 @@ def _cells(name: str, value: Value) -> Iterator[tuple[str, str | int]]:
 
 
 def _cell(value: Value) -> str | int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else _text(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else as_text(value)
 
 
-def _text(value: Value) -> str:
+def as_text(value: Value) -> str:
+    """A value on one line."""
     match value:
         case bytes():
             return value.hex(" ")
@@ -112,17 +113,18 @@ def _text(value: Value) -> str:
 
 
 def _nested(value: Value) -> str:
-    return f"{{{_text(value)}}}" if isinstance(value, dict | list) else _text(value)
+    return f"{{{as_text(value)}}}" if isinstance(value, dict | list) else as_text(value)
 
 
-def _plain(value: Value) -> Any:
+def as_plain(value: Value) -> Any:
+    """A value as JSON holds it: bytes are hexadecimal."""
     match value:
         case bytes():
             return value.hex()
         case dict():
-            return {name: _plain(part) for name, part in value.items()}
+            return {name: as_plain(part) for name, part in value.items()}
         case list():
-            return [_plain(part) for part in value]
+            return [as_plain(part) for part in value]
         case IPv4Address():
             return str(value)
         case _:

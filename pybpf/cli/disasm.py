@@ -22,6 +22,7 @@ from pybpf.syntax import Syntax
 @options.file
 @options.program
 @options.type_
+@options.btf
 @click.option(
     "--source/--no-source", default=True, show_default=True, help="Lines of C, where FILE has them."
 )
@@ -35,10 +36,10 @@ from pybpf.syntax import Syntax
     help="As clang and llvm-objdump write, or as binutils and uBPF do.",
 )
 def command(
-    file: str, name: str | None, type: str | None, source: bool, pcs: bool, encoding: bool, syntax: Syntax
+    file: str, name: str | None, type: str | None, btf: str | None, source: bool, pcs: bool, encoding: bool, syntax: Syntax
 ) -> None:
     """Print programs as assembler text, with the lines of C that they come from."""
-    programs = choose(file, read_object(file, type), name)
+    programs = choose(file, read_object(file, type, btf), name)
     for number, program in enumerate(programs):
         if number:
             say()

@@ -14,6 +14,7 @@ import click
 from pybpf.asm import assemble
 from pybpf.cli.status import Failure, Status, status_of
 from pybpf.elf import load
+from pybpf.elf.core import read_target
 from pybpf.errors import AssemblyError, BpfError, CaptureError
 from pybpf.program import Object, Program
 
@@ -70,9 +71,15 @@ def read_text(file: str) -> str:
         raise Failure(f"no text: byte {error.start} is not UTF-8", Status.BAD_INPUT) from None
 
 
-def read_object(file: str, type: str | None = None) -> Object:
-    """The programs of a file: an ELF object, or one program as assembler text or bytecode."""
-    path = PurePath(file)
+def read_object(file: str, type: str | None = None, btf: str | None = None) -> Object:
+    """The programs of a file: an ELF object, or one program as assembler text or bytecode.
+
+    An object is relocated for a machine whose types are in the file `btf`, or for the running ``kernel``.
+    """
+    path, types = PurePath(file), None
+    if btf is not None:
+        with blaming(btf):
+            types = read_target(btf)
     with blaming(file):
         if path.suffix == ASSEMBLER:
             program = assemble(read_text(file), type=type, name=path.stem)
@@ -83,7 +90,7 @@ def read_object(file: str, type: str | None = None) -> Object:
         if path.suffix == BYTECODE and not data.startswith(_ELF_MAGIC):
             program = Program.from_bytes(data, type=type, name=path.stem)
             return Object({program.name: program})
-        return load(data, type=type)
+        return load(data, type=type, btf=types)
 
 
 def choose(file: str, object: Object, name: str | None) -> list[Program]:

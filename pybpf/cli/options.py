@@ -48,6 +48,12 @@ type_: Final = click.option(
     shell_complete=_type_names,
     help="The program type (filter, xdp, ...), whatever the section says.",
 )
+btf: Final = click.option(
+    "--btf",
+    metavar="FILE",
+    type=click.Path(),
+    help="Whose types CO-RE relocations follow: a file with BTF, or 'kernel' for the running one.",
+)
 format_: Final = click.option(
     "--format",
     type=click.Choice(["text", "json"]),

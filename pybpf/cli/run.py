@@ -45,6 +45,7 @@ _PASSING: Final = ("match", "PASS")
     help="The packets: pcap or pcapng, or either with gzip.",
 )
 @options.type_
+@options.btf
 @click.option("--maps", is_flag=True, help="Print what the maps hold in the end.")
 @click.option(
     "--write",
@@ -94,6 +95,7 @@ def command(
     name: str | None,
     capture: str,
     type: str | None,
+    btf: str | None,
     maps: bool,
     target: str | None,
     verdicts: tuple[str, ...],
@@ -120,7 +122,7 @@ def command(
         raise click.UsageError("--verdict says which packets to write: it needs --write FILE")
     times = Times()
     with times.stage("load"):
-        object = read_object(file, type)
+        object = read_object(file, type, btf)
         program = choose_one(file, object, name)
     with times.stage("verify"):
         judgement = judge(program)

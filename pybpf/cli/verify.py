@@ -34,20 +34,27 @@ _COLOUR: Final = {"accepted": "green", "rejected": "red", "budget": "red", "unsu
 @options.file
 @options.program
 @options.type_
+@options.btf
 @options.format_
 @click.option(
     "-v", "--verbose", is_flag=True, help="Explain rejections: registers, and the path in lines of C."
 )
 @click.pass_context
 def command(
-    ctx: click.Context, file: str, name: str | None, type: str | None, format: str, verbose: bool
+    ctx: click.Context,
+    file: str,
+    name: str | None,
+    type: str | None,
+    btf: str | None,
+    format: str,
+    verbose: bool,
 ) -> None:
     """Prove that programs are safe to run, or say why that cannot be done.
 
     Without PROGRAM, every program of FILE is verified: a line each, and a summary. The exit status is 1 if one is rejected
     (or so large that the verifier gave up), otherwise 3 if one uses something that pybpf does not know, otherwise 0.
     """
-    programs = choose(file, read_object(file, type), name)
+    programs = choose(file, read_object(file, type, btf), name)
     judgements: list[Judgement] = []
     with Progress("verifying", len(programs)) as progress:
         for program in programs:

@@ -10,6 +10,7 @@ What pybpf does not know makes only what uses it unsupported; a file that is dam
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from pybpf.program_types import LINUX_MAPS, ProgramType
 
 __all__ = ["load"]
 
+_COMPILER: Final = re.compile(rb"(?:^|\0)((?:[^\0]{0,80} )?clang version [^\0]{1,400}|GNU C[^\0]{1,400})")
 _PLACES: Final = (3, 4)  # R_BPF_64_ABS32, R_BPF_64_NODYLD32: an offset of 32 bits
 
 
@@ -79,6 +81,7 @@ def load(
         path,
         own_types,
         tuple(notes),
+        _producer(file),
     )
 
 
@@ -170,6 +173,15 @@ def _notes(function: Function) -> Iterator[str]:
 def _license(file: ElfFile) -> str:
     section = file.section("license")
     return file.data(section).split(b"\0")[0].decode("utf-8", "replace") if section else ""
+
+
+def _producer(file: ElfFile) -> str:
+    """The compiler's name: what DWARF calls the producer, found among its strings without reading the rest."""
+    for name in (".comment", ".debug_str"):
+        section = file.section(name)
+        if section and not section.compressed and (found := _COMPILER.search(file.data(section))):
+            return found[1].decode("utf-8", "replace")
+    return ""
 
 
 def _version(file: ElfFile) -> int | None:

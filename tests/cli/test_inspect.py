@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from tests.cli.test_verify import UNSUPPORTED, source
 def test_json_of_an_example(pybpf: Run) -> None:
     holds = pybpf("inspect", "--format", "json", compiled("stateful_firewall")).json
     assert holds["byteorder"] == "little"
-    assert holds["btf_types"] > 20
+    assert holds["btf"]["types"] > 20
     assert holds["notes"] == []
     (program,) = holds["programs"]
     sources = program.pop("source")
@@ -25,6 +27,7 @@ def test_json_of_an_example(pybpf: Run) -> None:
         "section": "filter",
         "type": "filter",
         "instructions": 198,
+        "isa": 3,
         "functions": ["stateful_firewall"],
         "maps": ["sessions"],
         "helpers": ["time_get_ns", "map_lookup", "map_update", "map_delete"],
@@ -70,6 +73,111 @@ def test_unknown_program_types(pybpf: Run, tmp_path: Path) -> None:
 
 def test_reasons_are_told_once(pybpf: Run, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line for what several programs cannot use, with the first of them and their number."""
-    monkeypatch.setattr("pybpf.cli.inspect.TYPES", {})
+    monkeypatch.setattr("pybpf.cli.describe.TYPES", {})
     out = pybpf("inspect", shared_data / "elf/linux/xdp_redirect_cpu_kern.o").out
     assert "  map cpus_available: type array (xdp_cpu_map0 and 5 more)" in out.splitlines()
+
+
+GLOBALS = """
+typedef unsigned int u32;
+struct limits { u32 soft, hard; };
+struct limits limits = {1, 2};
+const volatile char name[8] = "abc";
+static u32 seen;
+struct { int (*type)[2]; u32 *key; struct limits *value; int (*max_entries)[4]; int (*pinning)[1]; }
+    table __attribute__((section(".maps")));
+struct inner { int (*type)[1]; u32 *key; u32 *value; int (*max_entries)[3]; } first __attribute__((section(".maps")));
+struct { int (*type)[12]; int (*max_entries)[2]; u32 *key; struct inner *values[]; }
+    outer __attribute__((section(".maps"))) = { .values = { [1] = &first } };
+static void *(*const lookup)(void *, const void *) = (void *)1;
+__attribute__((section("xdp"), used)) int main_prog(void *context)
+{
+    u32 key = 1;
+    seen += limits.hard + name[1];
+    return lookup(&table, &key) || lookup(&outer, &key) ? 2 : seen;
+}
+"""
+
+
+@pytest.mark.oracle
+@pytest.mark.slow
+def test_globals_maps_and_compiler(pybpf: Run, tmp_path: Path, tool: Callable[[str], str]) -> None:
+    """Variables with types and values, maps as C, what they are filled with, who made it."""
+    path = tmp_path / "globals.c"
+    path.write_text(GLOBALS)
+    command = [
+        tool("clang-22"),
+        "-target",
+        "bpfel",
+        "-mcpu=v2",
+        "-g",
+        "-O2",
+        "-c",
+        path,
+        "-o",
+        tmp_path / "a.o",
+    ]
+    subprocess.run(command, check=True)
+    holds = pybpf("inspect", "--format", "json", tmp_path / "a.o").json
+    assert "clang version 22" in holds["producer"]
+    assert holds["isa"] == holds["programs"][0]["isa"] <= 2
+    assert holds["btf"]["kinds"]["datasec"] >= 4
+    assert [
+        (row["name"], row["section"], row["type"], row["value"], row["read_only"]) for row in holds["globals"]
+    ] == [
+        ("limits", ".data", "struct limits limits", {"soft": 1, "hard": 2}, False),
+        ("name", ".rodata", "volatile const char name[8]", "abc", True),
+        ("seen", ".bss", "u32 seen", 0, False),
+    ]
+    table, outer = (next(row for row in holds["maps"] if row["name"] == name) for name in ("table", "outer"))
+    assert table["pinning"] == "name"
+    assert table["definitions"] == ["struct limits {\n    u32 soft;\n    u32 hard;\n}"]
+    assert (outer["inner"]["type"], outer["values"]) == ("array", [{"index": 1, "name": "first"}])
+    out = pybpf("inspect", tmp_path / "a.o").out
+    for line in ("  struct limits {", "outer holds first at 1"):
+        assert line in out.splitlines()
+    assert "struct limits limits" in out
+    assert "table (pinned: name)" in out
+
+
+@pytest.mark.oracle
+@pytest.mark.slow
+def test_relocated_for_a_machine(pybpf: Run, tmp_path: Path, tool: Callable[[str], str]) -> None:
+    """--btf, for every command that reads objects; what the machine lacks is told."""
+    source = tmp_path / "a.c"
+    attribute = "__attribute__((preserve_access_index))"
+    source.write_text(
+        "\n".join(
+            [
+                f"struct thing {{ int first, there, gone; }} {attribute};",
+                '__attribute__((section("socket"), used)) int f(void *c)',
+                "{ struct thing *t = 0; long there = (long)&t->there;",
+                "  return __builtin_preserve_field_info(t->gone, 2) ? (long)&t->gone : there; }",
+            ]
+        )
+    )
+    types = tmp_path / "types.c"
+    types.write_text("struct thing { long first; int there; }; int f(struct thing *t) { return t->there; }")
+    for path in (source, types):
+        command = [
+            tool("clang-22"),
+            "-target",
+            "bpfel",
+            "-g",
+            "-O2",
+            "-c",
+            path,
+            "-o",
+            path.with_suffix(".o"),
+        ]
+        subprocess.run(command, check=True)
+    program, machine = source.with_suffix(".o"), types.with_suffix(".o")
+    assert pybpf("verify", program).status == 3
+    assert pybpf("verify", "--btf", machine, program).status == 0
+    assert "= 8" in pybpf("disasm", "--btf", machine, program).out
+    assert "gone: the target has none (if it is reached)" in pybpf("inspect", "--btf", machine, program).out
+    missing = pybpf("verify", "--btf", tmp_path / "none", program)
+    assert (missing.status, missing.err) == (2, f"pybpf: {tmp_path / 'none'}: No such file or directory\n")
+    assert pybpf("verify", "--btf", source, program).err == (
+        f"pybpf: {source}: section '.BTF': wrong magic 0x7473, expected 0xeb9f\n"
+    )
