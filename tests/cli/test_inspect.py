@@ -132,7 +132,7 @@ def test_globals_maps_and_compiler(pybpf: Run, tmp_path: Path, tool: Callable[[s
     table, outer = (next(row for row in holds["maps"] if row["name"] == name) for name in ("table", "outer"))
     assert table["pinning"] == "name"
     assert table["definitions"] == ["struct limits {\n    u32 soft;\n    u32 hard;\n}"]
-    assert (outer["inner"]["type"], outer["values"]) == ("array", [{"index": 1, "name": "first"}])
+    assert (outer["inner"]["type"], outer["values"]) == ("hash", [{"index": 1, "name": "first"}])
     out = pybpf("inspect", tmp_path / "a.o").out
     for line in ("  struct limits {", "outer holds first at 1"):
         assert line in out.splitlines()
