@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from pybpf import ArgumentError, Program, VerifierError, program_types, verify
+from pybpf import ArgumentError, MapSpec, Program, VerifierError, program_types, verify
 from pybpf.helpers import LINUX
 from pybpf.program_types import (
     ALIASES,
@@ -28,6 +28,7 @@ from pybpf.program_types import (
     ProgramType,
     from_section,
 )
+from tests import linux
 from tests.elf.libbpf import Libbpf
 
 TYPES = pytest.mark.parametrize("type", BY_NAME.values(), ids=BY_NAME)
@@ -226,3 +227,129 @@ def test_a_helper_of_one_number_may_differ_between_types():
     assert BY_NAME["sk_lookup"].helpers[124].contract == "ctx sk? any -> num"
     assert BY_NAME["tc"].helpers[124].contract == LINUX[124].contract == "ctx sk any -> num"
     assert BY_NAME["sk_reuseport"].helpers[46].contract == "sk -> num"
+
+
+def lowest(type: ProgramType) -> int:
+    """The least result that a type may give."""
+    return type.returns[0] if type.returns else 0
+
+
+LINUX_TYPES = pytest.mark.parametrize(
+    ("section", "type"),
+    linux.types(),
+    ids=[f"{type.name} {section}".strip() for section, type in linux.types()],
+)
+
+
+def accepted_by_linux(type: ProgramType, section: str, text: str) -> bool:
+    return linux.refusal(Program.from_asm(f"{text}\n r0 = {lowest(type)}\n exit", type), section) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("write", [False, True], ids=["loads", "stores"])
+@LINUX_TYPES
+@linux.asks
+def test_contexts_are_accessed_as_in_linux(section: str, type: ProgramType, write: bool):
+    """Every aligned offset and size, to behind the end of the structure: the same accesses are allowed."""
+    assert type.context is not None
+    end = min(type.context.size, 232) + 16
+    for size in (1, 2, 4, 8):
+        for offset in range(0, end, size):
+            access = f"*(u{8 * size} *)(r1 + {offset})"
+            text = f"r0 = 0\n {access} = r0" if write else f"r0 = {access}"
+            ours = type.context.field_at(offset, size, write=write) is not None
+            assert (offset, size, ours) == (offset, size, accepted_by_linux(type, section, text))
+
+
+@pytest.mark.slow
+@LINUX_TYPES
+@linux.asks
+def test_fields_hold_pointers_where_they_do_in_linux(section: str, type: ProgramType):
+    """What is loaded from a pointer field cannot be multiplied."""
+    assert type.context is not None
+    for field in type.context.fields:
+        size = max(
+            n for n in (1, 2, 4, 8) if field.offset % n == 0 and field.allows(field.offset, n, write=False)
+        )
+        load = f"r0 = *(u{8 * size} *)(r1 + {field.offset})"
+        pointer = field.kind is not FieldKind.SCALAR
+        assert (field.name, pointer) == (
+            field.name,
+            not accepted_by_linux(type, section, f"{load}\n r0 *= 2"),
+        )
+
+
+@LINUX_TYPES
+@linux.asks
+def test_results_are_those_of_linux(section: str, type: ProgramType):
+    """Both ends of the range and what lies beyond them."""
+    low, high = type.returns or (0, (1 << 31) - 1)
+    for result in (low, high, *((low - 1, high + 1) if type.returns else (-1,))):
+        program = Program.from_asm(f"r0 = {result}\n exit", type)
+        ours = type.returns is None or low <= result <= high
+        assert (result, ours) == (result, linux.refusal(program, section) is None)
+
+
+@LINUX_TYPES
+@linux.asks
+def test_packets_are_written_and_loaded_where_linux_allows_it(section: str, type: ProgramType):
+    """Through data and data_end; and by LD_ABS."""
+    assert type.context is not None
+    kinds = {field.kind: field for field in type.context.fields}
+    data, end = kinds.get(FieldKind.PACKET), kinds.get(FieldKind.PACKET_END)
+    if data is not None and end is not None:
+        for access in ("r0 = *(u8 *)(r2 + 0)", "*(u8 *)(r2 + 0) = 1"):
+            program = Program.from_asm(
+                f"""
+                r2 = *(u{8 * data.size} *)(r1 + {data.offset})
+                r3 = *(u{8 * end.size} *)(r1 + {end.offset})
+                r4 = r2
+                r4 += 1
+                if r4 > r3 goto out
+                {access}
+            out: r0 = {lowest(type)}
+                exit
+                """,
+                type,
+            )
+            assert judged(program) == (linux.refusal(program, section) is None)
+    program = Program.from_asm(f"r6 = r1\n r0 = *(u8 *)skb[0]\n r0 = {lowest(type)}\n exit", type)
+    assert judged(program) == type.packet_loads == (linux.refusal(program, section) is None)
+
+
+def judged(program: Program) -> bool:
+    """pybpf's verdict."""
+    try:
+        verify(program)
+    except VerifierError:
+        return False
+    return True
+
+
+OBJECT_POINTERS = {
+    "sock_common": ("tc", "r6 = *(u64 *)(r1 + 168)"),
+    "sock": ("tc", "r1 = *(u64 *)(r1 + 168)\n if r1 == 0 goto out\n call sk_fullsock\n r6 = r0"),
+    "tcp_sock": ("tc", "r1 = *(u64 *)(r1 + 168)\n if r1 == 0 goto out\n call tcp_sock\n r6 = r0"),
+    "xdp_sock": (
+        "xdp",
+        "*(u32 *)(r10 - 4) = 0\n r2 = r10\n r2 += -4\n r1 = sockets ll\n call map_lookup_elem\n r6 = r0",
+    ),
+    "flow_keys": ("flow_dissector", "r6 = *(u64 *)(r1 + 144)"),
+}
+"""How a program gets at a structure of the kernel."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("write", [False, True], ids=["loads", "stores"])
+@pytest.mark.parametrize("kind", OBJECTS)
+@linux.asks
+def test_structures_of_the_kernel_are_accessed_as_in_linux(kind: str, write: bool):
+    """Every aligned offset and size: pybpf's verdict is Linux's."""
+    name, way = OBJECT_POINTERS[kind]
+    maps = {"sockets": MapSpec("sockets", "xskmap", 4, 4, 1)}
+    for size in (1, 2, 4, 8):
+        for offset in range(0, OBJECTS[kind].size + 16, size):
+            access = f"*(u{8 * size} *)(r6 + {offset})"
+            text = f"{way}\n if r6 == 0 goto out\n r0 = 0\n {f'{access} = r0' if write else f'r0 = {access}'}\nout: r0 = 0\n exit"
+            program = Program.from_asm(text, program_types.get(name), maps)
+            assert (offset, size, judged(program)) == (offset, size, linux.refusal(program) is None)

@@ -271,7 +271,15 @@ TRACEPOINT: Final = layout("tracepoint", 8192, "8 8184 * - record")
 """The first eight bytes are the kernel's own; a record has its event's layout (/sys/kernel/tracing/events)."""
 
 RAW_TRACEPOINT: Final = layout("bpf_raw_tracepoint_args", 96, "0 8 * - args[12]")
-WRITABLE_TRACEPOINT: Final = layout("bpf_raw_tracepoint_args", 96, "0 8 8 - buffer btf\n8 88 * - args")
+WRITABLE_TRACEPOINT: Final = layout(
+    "bpf_raw_tracepoint_args",
+    96,
+    """
+    0   8  8    -    buffer               btf
+    1   7  *    -    buffer
+    8   88 *    -    args
+    """,
+)
 
 ARGUMENTS: Final = layout("arguments", 96, "0 8 * - argument[12] btf")
 """What BTF describes: the arguments of a kernel function, of a struct_ops member, of an LSM hook (btf_ctx_access)."""
