@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pybpf.errors import ArgumentError
 
@@ -44,15 +44,20 @@ class AddressBook:
         return addresses
 
 
-def result_pointer(results: NDArray[np.uint64], count: int) -> Any:
-    """A pointer for native code to write `count` results through.
+def result_address(results: NDArray[np.uint64], count: int) -> int:
+    """Where native code is to write `count` results.
 
     Raises `ArgumentError` for anything but a writable, contiguous array of as many unsigned 64-bit numbers.
     """
-    if results.shape != (count,) or results.dtype.str != "<u8" or not results.flags.c_contiguous:
+    if results.dtype.str != "<u8" or results.shape != (count,):
         raise ArgumentError(
             f"results: expected a contiguous uint64[{count}], got {results.dtype}{list(results.shape)}"
         )
-    if not results.flags.writeable:
-        raise ArgumentError("results: the array is read-only")
-    return ctypes.byref(ctypes.c_char.from_buffer(results.data)) if count else None
+    try:
+        return ctypes.addressof(_BYTE.from_buffer(results)) if count else 0
+    except TypeError:
+        problem = "is not contiguous" if results.flags.writeable else "is read-only"
+        raise ArgumentError(f"results: the array {problem}") from None
+
+
+_BYTE: Final[Any] = ctypes.c_char

@@ -1,12 +1,13 @@
 """The only file that talks to LLVM: from the text of a module to machine code at an address.
 
-    text --parse, verify--> module --passes--> module --code generation--> object file --link--> Code
+    text --parse, verify--> module --passes--> module --code generation--> object file --link--> image --load--> Code
 
-An object file holds no address of the host, so it can be kept and loaded by another process on the same kind of machine.
+Neither object file nor image holds an address of the host, so they can be kept and loaded by another process on the same kind of machine.
+Where images cannot be used (`pybpf.jit.image`), LLVM's linker loads the object file itself.
 
 What llvmlite 0.50 asks of us. A pass builder keeps callbacks into every run it has taken part in, so each run gets a new one; a
 standard pipeline runs once, and must be disposed of by hand, since its own method is hidden by an empty one; what remains of
-both is 2 kB a module. Each library of the linker costs about 11 kB that are never given back. Options of LLVM's command line would
+both is 2 kB a module. Each library of LLVM's linker costs about 11 kB that are never given back. Options of LLVM's command line would
 reach every user of llvmlite in the process, so none is set. LLVM runs under one lock, with the GIL released.
 """
 
@@ -22,6 +23,8 @@ from typing import Any, Final
 import llvmlite.binding as llvm
 
 from pybpf.errors import InternalError
+from pybpf.jit.image import Image, NotFlat, link
+from pybpf.jit.loader import Code, LoadedImage, loads_images
 
 
 class Level(Enum):
@@ -31,21 +34,18 @@ class Level(Enum):
     FULL = "full"  # what clang does at -O2, loops and vectors included
 
 
-class Code:
-    """Machine code in memory, and the addresses of what it exports. The memory lives as long as the object."""
-
-    def __init__(self, tracker: Any, exports: Sequence[str]) -> None:
-        self._tracker = tracker
-        self._addresses = {name: int(tracker[name]) for name in exports}
-
-    def address(self, name: str) -> int:
-        """Where an exported function begins."""
-        return self._addresses[name]
-
-
 def build(ir: str, exports: Sequence[str], level: Level = Level.FULL) -> Code:
-    """Compile a module and load it: see `emit` and `load`."""
-    return load(emit(ir, level), exports)
+    """Compile a module and load it: see `compile` and `load`."""
+    return load(compile(ir, exports, level), exports)
+
+
+def compile(ir: str, exports: Sequence[str], level: Level = Level.FULL) -> bytes:
+    """What `load` takes of a module: an image where they can be used, else the object file."""
+    object_file = emit(ir, level)
+    try:
+        return link(object_file, exports).to_bytes() if loads_images() else object_file
+    except NotFlat:
+        return object_file
 
 
 def emit(ir: str, level: Level = Level.FULL) -> bytes:
@@ -53,7 +53,7 @@ def emit(ir: str, level: Level = Level.FULL) -> bytes:
 
     Raises `InternalError` where LLVM does not accept the text: it is always generated, so that is our bug.
     """
-    machine = _machine()
+    machine = _machine(level)
     with _LOCK:
         module = _parse(_target() + ir)
         builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
@@ -64,21 +64,40 @@ def emit(ir: str, level: Level = Level.FULL) -> bytes:
         return bytes(machine.emit_object(module))
 
 
-def load(object_file: bytes, exports: Sequence[str]) -> Code:
-    """Link an object file into this process. What it needs from outside (memcpy, ...) comes from the process.
+def load(compiled: bytes, exports: Sequence[str]) -> Code:
+    """Load what `compile` made, in this process or another on the same kind of machine. What the code needs from outside (memcpy, ...)
+    comes from the process.
 
-    Raises `InternalError` for a symbol that is nowhere.
+    Raises `InternalError` for a symbol that is nowhere, or where the system refuses executable memory.
     """
-    library = llvm.JITLibraryBuilder().add_object_img(object_file).add_current_process()
-    for name in exports:
-        library.export_symbol(name)
-    with _LOCK:
-        try:
-            return Code(library.link(_linker(), f"program{next(_LIBRARIES)}"), exports)
-        except RuntimeError as error:
-            raise InternalError(f"generated code cannot be linked: {error}") from None
+    if compiled.startswith(_ELF):
+        return _Library(compiled, exports)
+    try:
+        return LoadedImage(Image.from_bytes(compiled))
+    except OSError as error:
+        raise InternalError(f"the system gives no executable memory: {error.strerror}") from None
 
 
+class _Library:
+    """An object file that LLVM's linker has loaded: `Code`."""
+
+    def __init__(self, object_file: bytes, exports: Sequence[str]) -> None:
+        library = llvm.JITLibraryBuilder().add_object_img(object_file).add_current_process()
+        for name in exports:
+            library.export_symbol(name)
+        with _LOCK:
+            try:
+                self._tracker = library.link(_linker(), f"program{next(_LIBRARIES)}")
+            except RuntimeError as error:
+                raise InternalError(f"generated code cannot be linked: {error}") from None
+            self._addresses = {name: int(self._tracker[name]) for name in exports}
+
+    def address(self, name: str) -> int:
+        """See `Code.address`."""
+        return self._addresses[name]
+
+
+_ELF: Final = b"\x7fELF"
 _LOCK: Final = threading.RLock()
 _LIBRARIES: Final = count()
 
@@ -101,14 +120,15 @@ def _parse(ir: str) -> Any:
 
 
 @cache
-def _machine() -> Any:
+def _machine(level: Level) -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     llvm.initialize_native_asmparser()
     return llvm.Target.from_default_triple().create_target_machine(
         cpu=llvm.get_host_cpu_name(),
         features=llvm.get_host_cpu_features().flatten(),
-        opt=2,
+        # Registers are allocated greedily from 1 on; 0 is four times as fast.
+        opt=2 if level is Level.FULL else 0,
         reloc="pic",
         codemodel="small",
     )
@@ -117,7 +137,7 @@ def _machine() -> Any:
 @cache
 def _target() -> str:
     """What the text must say before LLVM reads it: without the layout, numbers would be aligned as on no machine of ours."""
-    machine = _machine()
+    machine = _machine(Level.FULL)
     return f'target datalayout = "{machine.target_data}"\ntarget triple = "{machine.triple}"\n'
 
 
@@ -136,4 +156,4 @@ def _quick_passes() -> Any:
 
 @cache
 def _linker() -> Any:
-    return llvm.create_lljit_compiler(_machine(), suppress_errors=True)
+    return llvm.create_lljit_compiler(_machine(Level.FULL), suppress_errors=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from pybpf.errors import ArgumentError, Trap, UnsupportedError
-from pybpf.jit.arrays import AddressBook, result_pointer
+from pybpf.jit import builtin
+from pybpf.jit.arrays import AddressBook, result_address
 from pybpf.jit.callback import Host
 from pybpf.jit.driver import RUN, RUN_BATCH
-from pybpf.jit.engine import Code
+from pybpf.jit.loader import Code
 from pybpf.jit.map_operations import NativeOperations
 from pybpf.jit.state import RunState, TrapCode, unpack_site
 from pybpf.maps import BpfMap, layout_of
@@ -28,7 +29,9 @@ Buffer = bytes | bytearray | memoryview
 
 _U64, _U32, _POINTER = ctypes.c_uint64, ctypes.c_uint32, ctypes.c_void_p
 _RUN: Final = ctypes.CFUNCTYPE(_U64, _U64, _POINTER, _U32)
-_RUN_BATCH: Final = ctypes.CFUNCTYPE(_U64, *[_U64] * 5, _POINTER, _U64, _POINTER, _U64)
+
+_TURN: Final = 4096
+"""How many packets of a list are run before other threads may have the GIL."""
 
 
 class NativeProgram:
@@ -37,7 +40,22 @@ class NativeProgram:
     def __init__(self, program: Program, type_: ProgramType, code: Code) -> None:
         self.program: Final = program
         self.type: Final = type_
-        self.code: Final = code
+        self._codes: list[Code] = []
+        self._cell = ctypes.c_uint64()
+        self.cell: Final = ctypes.addressof(self._cell)
+        """Where the address of the present code's `run_batch` is kept."""
+        self.replace(code)
+
+    @property
+    def code(self) -> Code:
+        """What runs now."""
+        return self._codes[-1]
+
+    def replace(self, code: Code) -> None:
+        """Let all runs that begin from now on be runs of other code for the same program. The old stays: runs may be under way."""
+        self._codes.append(code)
+        self.run: Any = _RUN(code.address(RUN))
+        self._cell.value = code.address(RUN_BATCH)
 
     def bind(self, maps: Sequence[BpfMap] = (), clock: Clock | None = None) -> NativeInstance:
         """The program over its maps, in the program's order.
@@ -63,8 +81,6 @@ class NativeInstance:
             # Whoever else works on a map, Python included, now keeps to the locks of native code.
             map.use(NativeOperations(map))
         self._host: Final = Host(self._type, self.maps, clock)
-        self._run = _RUN(native.code.address(RUN))
-        self._run_batch = _RUN_BATCH(native.code.address(RUN_BATCH))
         context = self._type.context
         self._zeros = (ctypes.c_char * (context.size if context else 1))()
         self._writes_context = context is not None and any(field.writable for field in context.fields)
@@ -90,7 +106,7 @@ class NativeInstance:
         try:
             if context is not None or self._writes_context:
                 state.context = self._context(bytes(len(self._zeros)) if context is None else context)
-            value: int = self._run(state.address, pointer, length)
+            value: int = self.native.run(state.address, pointer, length)
             if state.site:
                 raise self._stopped(state)
             return value
@@ -112,26 +128,59 @@ class NativeInstance:
             raise UnsupportedError(
                 f"program type {name!r} writes its context: run packets one by one", "batch"
             )
-        out = result_pointer(results, len(batch))
-        copy, limit = None, MAX_PACKET
+        count = len(batch)
+        out = result_address(results, count)
+        copy, limit = 0, MAX_PACKET
         if self._type.packet_writable:
             limit = int(batch.lengths.max(initial=0))
-            copy = ctypes.create_string_buffer(limit + 1)
+            scratch = ctypes.create_string_buffer(limit + 1)
+            copy = ctypes.addressof(scratch)
         state = self._take_state()
         try:
             if context is not None:
                 state.context = self._context(context)
             arrays = self._addresses.find(batch)
-            done: int = self._run_batch(state.address, *arrays, out, len(batch), copy, limit)
-            if state.site:
-                raise self._stopped(state, packet=done)
-            if done < len(batch):
-                raise ArgumentError(
-                    f"packet {done} is longer than {MAX_PACKET} bytes or not in the batch's data"
-                )
+            done = builtin.call_arrays()((self.native.cell, state.address, *arrays, out, count, copy, limit))
+            if done < count:
+                raise numbered(done, self._stopped(state)) if state.site else _not_in_batch(done)
         finally:
-            state.context = self._zeros
+            if context is not None:
+                state.context = self._zeros
             self._states.append(state)
+
+    def run_list(self, function: builtin.Builtin, packets: list[Buffer], results: NDArray[np.uint64]) -> None:
+        """Run the program, by a builtin function of its own, on packets of a list that nobody else has: see `run_batch`."""
+        first, count = 0, len(packets)
+        out = result_address(results, count)
+        while first < count:
+            end = min(first + _TURN, count)
+            done = function.call_each(packets, out, first, end)
+            first = done
+            if done == end:
+                continue
+            first = done if done >= 0 else -1 - done
+            try:
+                results[first] = function.unusual(packets[first]) if done >= 0 else function.raise_failure()
+            except BaseException as error:
+                raise numbered(first, error) from None
+            first += 1
+
+    def builtin(self, unusual: Callable[[Buffer], int]) -> builtin.Builtin | None:
+        """The program as a builtin function, which leaves packets as they are; None where there is none. `unusual` runs a packet that
+        it cannot take.
+        """
+        if self._writes_context or not builtin.has_lock():
+            return None
+        state = self._take_state()
+        return builtin.Builtin(
+            self._program.name,
+            cell=self.native.cell,
+            state=state.address,
+            lengths=(self._type.minimum_length, MAX_PACKET),
+            copies=self._type.packet_writable,
+            unusual=unusual,
+            failure=lambda: self._stopped(state),
+        )
 
     def _check(self, maps: Sequence[BpfMap]) -> None:
         """Layout, type and permission are compiled in; names are not."""
@@ -165,19 +214,14 @@ class NativeInstance:
         except TypeError as error:
             raise ArgumentError(f"program type {self._type.name!r} writes packets: {error}") from None
 
-    def _stopped(self, state: RunState, packet: int | None = None) -> BaseException:
+    def _stopped(self, state: RunState) -> BaseException:
         """The exception that a stopped run ends in; the state is ready for another."""
         code, pc = unpack_site(state.site)
         address, failure = state.trap_address, state.failure
         state.clear()
-        where = "" if packet is None else f"packet {packet}: "
         if failure is None:
             wrong_access = code in (TrapCode.ACCESS, TrapCode.MISALIGNED, TrapCode.MAP, TrapCode.CALLEE)
-            return Trap(where + self._reason(code, pc, address), pc, address if wrong_access else None)
-        if isinstance(failure, Trap):
-            return Trap(where + failure.detail, failure.pc, failure.address)
-        if where:
-            failure.add_note(where.rstrip(": "))
+            return Trap(self._reason(code, pc, address), pc, address if wrong_access else None)
         return failure
 
     def _reason(self, code: TrapCode, pc: int, address: int) -> str:
@@ -201,3 +245,15 @@ class NativeInstance:
                 return f"call through a register that holds {address:#x}, which is no function"
             case TrapCode.PYTHON:
                 return "a function of the host's failed"
+
+
+def _not_in_batch(packet: int) -> ArgumentError:
+    return ArgumentError(f"packet {packet} is longer than {MAX_PACKET} bytes or not in the batch's data")
+
+
+def numbered(packet: int, error: BaseException) -> BaseException:
+    """The error of a run in a batch: a trap says the packet's number itself, everything else is given a note."""
+    if isinstance(error, Trap):
+        return Trap(f"packet {packet}: {error.detail}", error.pc, error.address)
+    error.add_note(f"packet {packet}")
+    return error

@@ -8,12 +8,18 @@ import resource
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
+import pybpf
 from pybpf.errors import InternalError
-from pybpf.jit import engine
+from pybpf.jit import NativeProgram, engine
+from pybpf.jit.driver import ENTRY_POINTS, EXPORTS
 from pybpf.jit.engine import Level
+from pybpf.jit.lower import lower
+
+VERIFIED = pybpf.verify(pybpf.Program.from_asm("r0 = r2\n exit", "filter"))
 
 TWICE = """
 define internal i64 @square(i64 %x) alwaysinline {
@@ -116,8 +122,9 @@ def test_threads_compile_at_once():
 
 
 @pytest.mark.slow
-def test_code_that_nobody_holds_is_given_back():
-    """Each program leaves some kilobytes of bookkeeping behind in LLVM's linker (docs/jit.md), its code does not stay.
+@pytest.mark.parametrize("form", [engine.compile, lambda text, _, level: engine.emit(text, level)])
+def test_code_that_nobody_holds_is_given_back(form):
+    """An image is unmapped with its code; an object file that needed LLVM's linker leaves some kilobytes of bookkeeping (docs/jit.md).
 
     The module carries 400 kB of constants, so 100 programs that stayed would be 40 MB.
     """
@@ -125,11 +132,11 @@ def test_code_that_nobody_holds_is_given_back():
     text = f"@table = internal constant [50000 x i64] [{words}]\n" + (
         "define i64 @at(i64 %i) {\n  %p = getelementptr i64, ptr @table, i64 %i\n  %r = load i64, ptr %p\n  ret i64 %r\n}\n"
     )
-    object_file = engine.emit(text, Level.QUICK)
+    compiled = form(text, ["at"], Level.QUICK)
 
     def cycles(count: int) -> None:
         for _ in range(count):
-            code = engine.load(object_file, ["at"])
+            code = engine.load(compiled, ["at"])
             assert call(code, "at", 1) == 0x9E37_79B9_7F4A_7C15 % 2**63
             del code
         gc.collect()
@@ -138,3 +145,21 @@ def test_code_that_nobody_holds_is_given_back():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cycles(100)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 15_000
+
+
+@pytest.mark.slow
+def test_programs_that_come_and_go_leave_nothing():
+    """Loading, binding, calling and dropping a program 20,000 times; 100 bytes of each would be 2 MB."""
+    compiled = engine.compile(lower(VERIFIED) + ENTRY_POINTS, EXPORTS)
+
+    def cycles(count: int) -> int:
+        for _ in range(count):
+            native = NativeProgram(VERIFIED.program, VERIFIED.type, engine.load(compiled, EXPORTS)).bind()
+            function = native.builtin(native.run)
+            assert function is not None
+            assert (function.call(b"abc"), native.run(b"ab")) == (3, 2)
+        gc.collect()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+    before = cycles(2000)
+    assert cycles(20_000) - before < 2_000_000
