@@ -55,6 +55,10 @@ format: $(VENV)/.development ## bring the code into the house style
 objects: ## compile the examples anew; needs clang-22
 	$(MAKE) -C examples
 
+reference: $(VENV)/.development ## write the pages of docs/reference anew that are made from the code
+	$(BIN)/python docs/reference/generate.py
+	$(BIN)/python docs/reference/generate_api.py
+
 dist: $(VENV)/.development ## build the wheel into dist/
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
 
@@ -85,4 +89,4 @@ define install
 	@touch $@
 endef
 
-.PHONY: help demo show-run show-refusal test check quick format objects dist clean
+.PHONY: help demo show-run show-refusal test check quick format objects reference dist clean

@@ -8,7 +8,8 @@
 * **Registers.** Nothing is read before it is written; r1 to r5 are unreadable after a call; r10 is never written.
 * **Memory.** Every load, store and atomic access lies inside the packet, the frame, a map value or a field of the context, and is
   allowed there; null is never dereferenced; no stack byte is read before it is written (by policy: it reads as zero).
-* **Calls.** Every helper is one of the program type's, and gets the arguments that its contract demands.
+* **Calls.** Every helper is one of the program type's, and gets the arguments that its contract demands; what it acquires is
+  given back before the program ends.
 * **Pointers.** Arithmetic keeps them inside their object; by policy none leaves the program as a number.
 * **Result.** r0 is a number at exit, within the type's range.
 
