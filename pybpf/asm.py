@@ -24,7 +24,7 @@ from pybpf import directives
 from pybpf.directives import DIRECTIVES
 from pybpf.errors import ArgumentError
 from pybpf.helpers import LINUX, Helper, number_of
-from pybpf.instruction import SLOT, Instruction, decode, encode
+from pybpf.instruction import SLOT, ByteOrder, Instruction, decode, encode
 from pybpf.isa import ANY, Kind, Op, op
 from pybpf.program import MapSpec, Program, Reference, RefKind, Subprogram
 from pybpf.program_types import BY_NAME, ProgramType
@@ -69,6 +69,7 @@ class _Assembler:
         self.type = type
         self.given_type = type is not None
         self.license = ""
+        self.byteorder: ByteOrder = "little"
         self.maps = dict(maps)
         for key, spec in maps.items():
             if key != spec.name:
@@ -96,6 +97,7 @@ class _Assembler:
             maps=tuple(self.used.values()),
             functions=self._subprograms(),
             license=self.license,
+            byteorder=self.byteorder,
         )
 
     # First pass.
@@ -123,6 +125,8 @@ class _Assembler:
                 self.type = self.type if self.given_type else rest[0].name
             case [".license", "word" | "string"]:
                 self.license = rest[0].name
+            case [".byteorder", "word"] if rest[0].text in ("little", "big"):
+                self.byteorder = "little" if rest[0].text == "little" else "big"
             case [".global", "word" | "string"]:
                 self.globals[rest[0].name] = rest[0]
             case [".map", "word" | "string", "word" | "string", *_]:
@@ -316,7 +320,7 @@ def disassemble(
             out.append(" ".join(f"; {line.file}:{line.line}: {line.text}".split()).removesuffix(":"))
         margin = f"{pc:>6}: " if pcs or encoding else "    "
         if encoding:
-            margin += f"{encode([instruction]).hex(' '):<{6 * SLOT}}"
+            margin += f"{encode([instruction], program.byteorder).hex(' '):<{6 * SLOT}}"
         text = format_instruction(instruction, pc, program, syntax=syntax)
         reference = program.references.get(pc)
         if reference is not None and reference.kind is RefKind.UNSUPPORTED:

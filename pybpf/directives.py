@@ -2,6 +2,7 @@
 
     .type xdp
     .license "GPL"
+    .byteorder big
     .map flows hash key=4 value=8 entries=16 flags=1
     .map .rodata array key=4 value=3 entries=1 readonly data="00ff7f"
     .map rows array_of_maps key=4 value=4 entries=2 inner=flows 0=flows
@@ -23,6 +24,7 @@ from pybpf.syntax import Token, quoted
 DIRECTIVES: Final = {
     ".type": "NAME",
     ".license": "TEXT",
+    ".byteorder": "little or big",
     ".map": "NAME TYPE key=SIZE value=SIZE entries=NUMBER",
     ".global": "FUNCTION",
 }
@@ -87,6 +89,8 @@ def write(program: Program) -> Iterator[str]:
         yield f".type {quoted(type)}"
     if program.license:
         yield f".license {quoted(program.license)}"
+    if program.byteorder != "little":
+        yield f".byteorder {program.byteorder}"
     maps: dict[str, MapSpec] = {}
     for spec in program.maps:
         if spec.inner is not None:

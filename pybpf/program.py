@@ -12,8 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
-from pybpf.errors import ArgumentError, BpfError
-from pybpf.instruction import Instruction, decode
+from pybpf.errors import ArgumentError, BpfError, UnsupportedError
+from pybpf.instruction import ByteOrder, Instruction, decode
 from pybpf.isa import Kind
 from pybpf.program_types import ProgramType
 
@@ -104,7 +104,8 @@ class Program:
     `maps` are the maps that the code refers to, in order of first reference: the position is the map's number. `type` is
     a name or a value, None where nothing says it. `functions` are the functions by their first slot, the entry at 0.
     `lines` holds, for the slots where the source line changes, that line. `defect` is why the program cannot be verified
-    although its object was read (an unknown instruction, a relocation that pybpf does not know); `verify` raises it.
+    although its object was read (an unknown instruction, a relocation that pybpf does not know); `verify` raises it. `byteorder` is that of
+    the machine that it was compiled for.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Program:
     lines: Mapping[int, SourceLine] = field(default_factory=dict)
     license: str = ""
     defect: BpfError | None = None
+    byteorder: ByteOrder = "little"
 
     def __post_init__(self) -> None:
         for name in ("code", "references", "functions", "lines"):
@@ -126,6 +128,12 @@ class Program:
     def size(self) -> int:
         """Slots of the program."""
         return sum(instruction.slots for instruction in self.code.values())
+
+    def check_runnable(self) -> None:
+        """Raise `UnsupportedError` where no engine runs the program: engines load and store as little-endian machines do."""
+        if self.byteorder != "little":
+            message = "compiled for big-endian machines, which pybpf verifies for and does not run: compile with -target bpfel"
+            raise UnsupportedError(message, "byte-order", program=self.name)
 
     def map_number(self, name: str) -> int:
         """The position of a map in `maps`. Raises `ArgumentError` where the program does not use it."""

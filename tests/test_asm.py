@@ -461,7 +461,7 @@ def test_a_function_goes_before_a_helper_of_its_name():
         ("r1 = flows - 8 ll", 6, "-8 bytes lie before the value of map 'flows'"),
         ("call ktime_get", 6, "no function and no helper 'ktime_get': did you mean 'ktime_get_ns'?"),
         (".global nowhere", 9, "no label 'nowhere'"),
-        (".mapp x", 1, "unknown directive '.mapp': known are .type, .license, .map, .global"),
+        (".mapp x", 1, "unknown directive '.mapp': known are .type, .license, .byteorder, .map, .global"),
         (".map x", 1, "expected .map NAME TYPE key=SIZE value=SIZE entries=NUMBER"),
         (".map x hash kye=4", 13, "a map has no field 'kye': known are key, value, entries, flags, readonly, data, inner and slots by number"),
         (".map x hash key 4", 13, "expected field=value, not 'key'"),

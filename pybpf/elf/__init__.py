@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -25,8 +24,8 @@ from pybpf.elf.functions import Function, read_functions
 from pybpf.elf.legacy_maps import read_legacy_maps, read_oko_maps
 from pybpf.elf.link import Linker, entries
 from pybpf.elf.maps import BTF_SECTION, Maps, Namer, is_data_section
-from pybpf.errors import ArgumentError, ElfError, UnsupportedError
-from pybpf.program import Object, Program, RefKind
+from pybpf.errors import ArgumentError, ElfError
+from pybpf.program import Object, RefKind
 from pybpf.program_types import LINUX_MAPS, ProgramType
 
 __all__ = ["load"]
@@ -66,12 +65,10 @@ def load(
     functions = read_functions(file, maps, ext, target)
     notes += maps.notes
     notes += dict.fromkeys(note for function in functions.values() for note in _notes(function))
-    linker, namer = Linker(functions, maps.by_name, _license(file)), Namer()
+    linker, namer = Linker(functions, maps.by_name, _license(file), file.byteorder), Namer()
     programs = [
         linker.link(entry, namer(entry.name), types[entry.section.index]) for entry in entries(functions)
     ]
-    if file.byteorder == "big":
-        programs = [_foreign(program) for program in programs]
     return Object(
         {program.name: program for program in programs},
         maps.by_name,
@@ -98,14 +95,6 @@ def _target(source: str | Path | bytes | Btf, file: ElfFile) -> Btf:
             f"the types are of a {btf.byteorder}-endian machine, the object is {file.byteorder}-endian"
         )
     return btf
-
-
-def _foreign(program: Program) -> Program:
-    """A program of a big-endian machine can be read. Run on ours, its words would have their bytes in the wrong order."""
-    message = "compiled for big-endian machines: compile with -target bpfel"
-    return replace(
-        program, defect=program.defect or UnsupportedError(message, "byte-order", program=program.name)
-    )
 
 
 def _read_btf(file: ElfFile, notes: list[str]) -> tuple[Btf | None, Ext | None]:

@@ -13,7 +13,7 @@ from pybpf.elf.functions import Function
 from pybpf.elf.maps import Place
 from pybpf.errors import BpfError, DecodeError, LinkError, UnsupportedError
 from pybpf.helpers import Helper, number_of
-from pybpf.instruction import Instruction
+from pybpf.instruction import ByteOrder, Instruction
 from pybpf.isa import Kind, op
 from pybpf.program import MapSpec, Program, Reference, RefKind, SourceLine, Subprogram
 from pybpf.program_types import ProgramType
@@ -76,6 +76,7 @@ class Linker:
     functions: Mapping[Place, Function]
     maps: Mapping[str, MapSpec]
     license: str
+    byteorder: ByteOrder = "little"
     _slots_left: int = MAX_SLOTS
 
     def link(self, entry: Function, name: str, type: str | ProgramType | None) -> Program:
@@ -108,6 +109,7 @@ class Linker:
             linked.lines,
             self.license,
             linked.defect,
+            self.byteorder,
         )
 
 

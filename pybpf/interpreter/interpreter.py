@@ -54,6 +54,7 @@ class Interpreter:
         chosen = type if type is not None else program.type
         if chosen is None:
             raise ArgumentError(f"program {program.name!r} has no type: name one")
+        program.check_runnable()
         self.program = program
         self.type = program_types.get(chosen)
         self.maps = tuple(map(create, program.maps) if maps is None else maps)

@@ -10,8 +10,8 @@ host's memory.
 
 from __future__ import annotations
 
+from pybpf.jit.codegen import Level, build
 from pybpf.jit.driver import ENTRY_POINTS, EXPORTS
-from pybpf.jit.engine import Level, build
 from pybpf.jit.lower import lower
 from pybpf.jit.native import NativeInstance, NativeProgram
 from pybpf.verifier.facts import VerifiedProgram
@@ -25,5 +25,6 @@ def compile(verified: VerifiedProgram, level: Level = Level.FULL) -> NativeProgr
     Raises `UnsupportedError` for what pybpf has no native code for (calls through a register, helpers without a body),
     `InternalError` where LLVM refuses what was generated.
     """
+    verified.program.check_runnable()
     code = build(lower(verified) + ENTRY_POINTS, EXPORTS, level)
     return NativeProgram(verified.program, verified.type, code)

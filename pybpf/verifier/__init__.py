@@ -117,7 +117,13 @@ def _prove(program: Program, type_: ProgramType, graph: Graph) -> VerifiedProgra
     error: VerifierError | BudgetExceeded | None = None
     for effort in LADDER:
         recorder = Recorder()
-        transfer = Transfer(program, type_, Values(leaks=type_.policy.pointer_leaks), recorder, again)
+        transfer = Transfer(
+            program,
+            type_,
+            Values(leaks=type_.policy.pointer_leaks, byteorder=program.byteorder),
+            recorder,
+            again,
+        )
         exploration = Exploration(program, graph, live, transfer, effort)
         try:
             bound = exploration.run()

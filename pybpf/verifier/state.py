@@ -161,9 +161,10 @@ def extract(values: Values, value: Value, length: int, first: int, size: int) ->
         return value
     if isinstance(value, Pointer):
         return values.number(values.numbers.unsigned(0, (1 << 8 * size) - 1), None)
-    if first == 0 and value.scalar.wide.umax < 1 << 8 * size:
+    below = first if values.byteorder == "little" else length - first - size
+    if below == 0 and value.scalar.wide.umax < 1 << 8 * size:
         return value
-    return values.number(values.numbers.extract(value.scalar, 8 * first, 8 * size), None)
+    return values.number(values.numbers.extract(value.scalar, 8 * below, 8 * size), None)
 
 
 def read_bytes(values: Values, cell: Cell, first: int, size: int) -> Value | None:
@@ -183,7 +184,8 @@ def read_bytes(values: Values, cell: Cell, first: int, size: int) -> Value | Non
         low, high = max(start, first), min(start + length, end)
         piece = extract(values, value, length, low - start, high - low)
         if isinstance(piece, Number) and piece.value is not None:
-            constant |= (piece.value & ((1 << 8 * (high - low)) - 1)) << 8 * (low - first)
+            below = low - first if values.byteorder == "little" else end - high
+            constant |= (piece.value & ((1 << 8 * (high - low)) - 1)) << 8 * below
         else:
             exact = False
     if covered < end:

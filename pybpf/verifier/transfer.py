@@ -50,6 +50,8 @@ from pybpf.verifier.values import (
 
 Step = Callable[[State], None]
 
+_OTHER_END = {"le": "be", "be": "le"}
+"""What a change of byte order is on a big-endian machine, in terms of a little-endian one."""
 _NOT_ATOMIC = frozenset({Target.PACKET, Target.PACKET_META, Target.CONTEXT, Target.OBJECT})
 
 
@@ -254,6 +256,7 @@ class Transfer:
 
     def _end(self, pc: int, instruction: Instruction) -> Step:
         op, dst = instruction.op, instruction.dst
+        code = op.code if self.program.byteorder == "little" else _OTHER_END.get(op.code, op.code)
 
         def step(state: State) -> None:
             value = self.read(state, dst)
@@ -262,8 +265,8 @@ class Transfer:
                     "pointer-arithmetic",
                     f"forbidden pointer arithmetic: {op.code}{op.width} of {name_of(value)}",
                 )
-            scalar = self.values.numbers.end(op.code, op.width, value.scalar)
-            kept = op.code == "le" and value.scalar.wide.umax >> op.width == 0
+            scalar = self.values.numbers.end(code, op.width, value.scalar)
+            kept = code == "le" and value.scalar.wide.umax >> op.width == 0
             form = value.form if kept else ((self.define(state, pc),), 0)
             state.cells[dst] = result = self.values.number(scalar, form)
             self.recorder.result(pc, result)
@@ -380,7 +383,8 @@ class Transfer:
         if not spec.read_only or spec.initial is None or spec.max_entries != 1 or p.variable is not None:
             return None
         at = p.offset + offset
-        return self.values.constant(int.from_bytes(spec.initial[at : at + size].ljust(size, b"\0"), "little"))
+        data = spec.initial[at : at + size].ljust(size, b"\0")
+        return self.values.constant(int.from_bytes(data, self.program.byteorder))
 
     def _store(self, pc: int, instruction: Instruction) -> Step:
         op, dst, offset = instruction.op, instruction.dst, instruction.offset

@@ -20,6 +20,7 @@ from collections.abc import Hashable, Mapping
 from enum import Enum
 from typing import Final, NamedTuple
 
+from pybpf.instruction import ByteOrder
 from pybpf.semantics import U64, signed
 from pybpf.verifier.scalar import Numbers, Scalar, describe
 
@@ -166,10 +167,12 @@ Cell = Number | Pointer | Pieces | None
 class Values:
     """The interning tables of one verification."""
 
-    def __init__(self, *, leaks: bool = True) -> None:
+    def __init__(self, *, leaks: bool = True, byteorder: ByteOrder = "little") -> None:
         self.numbers: Final = Numbers()
         self.leaks: Final = leaks
         """Whether an address may be read as a number (`Policy.pointer_leaks`)."""
+        self.byteorder: Final = byteorder
+        """Which of a stored number's bytes comes first."""
         self._numbers: dict[tuple[Scalar, Form | None], Number] = {}
         self._pointers: dict[tuple[Target, int, int, Scalar | None, Atoms | None, Atom | None], Pointer] = {}
         self._pieces: dict[tuple[tuple[int, int, Value], ...], Cell] = {}
@@ -196,6 +199,10 @@ class Values:
     def constant(self, x: int) -> Number:
         """Exactly x modulo 2**64."""
         return self.number(self.numbers.constant(x & U64), None)
+
+    def bytes(self, size: int) -> Number:
+        """Any number of so many bytes, of which nobody knows more."""
+        return self.number(self.numbers.unsigned(0, (1 << 8 * size) - 1), None)
 
     def defined(self, scalar: Scalar, atom: Atom) -> Number:
         """A number that an instruction has just made and nothing else holds yet."""

@@ -11,12 +11,12 @@ import pytest
 from pybpf import (
     MapSpec,
     Object,
-    Program,
     Reference,
     RefKind,
     SourceLine,
     UnsupportedError,
     disassemble,
+    instantiate,
     load,
     verify,
 )
@@ -200,28 +200,6 @@ SEC("tc") int third(int *ctx) { return bpf_loop(10, callback, ctx, 0); }
 """
 
 
-def missing(program: Program) -> str | None:
-    """The feature that a program needs and pybpf lacks."""
-    return getattr(program.defect, "feature", None)
-
-
-def only_order(obj: Object) -> str | None:
-    """What is missing where nothing but the byte order is wrong."""
-    return None if obj.byteorder == "little" else "byte-order"
-
-
-def test_programs_of_big_endian_machines_are_not_run(compiled: Compile):
-    """They can be read and disassembled; verifying says which machine they are for."""
-    obj = compiled('SEC("xdp") int main_prog(void *ctx) { return 2; }')
-    program = obj.programs["main_prog"]
-    assert disassemble(program, source=False).endswith("    w0 = 2\n    exit")
-    if obj.byteorder == "little":
-        verify(program)
-    else:
-        with pytest.raises(UnsupportedError, match="-target bpfel"):
-            verify(program)
-
-
 @pytest.mark.parametrize("strip", ["", "--strip-debug"])
 def test_calls(compiled: Compile, strip: str):
     """Each program has what it calls: directly, through another function, as a callback."""
@@ -239,7 +217,7 @@ def test_calls(compiled: Compile, strip: str):
     (place,) = (pc for pc in callback if pc)
     assert references(obj, "third") == [("function", "callback", place)]
     for program in obj.programs.values():
-        assert missing(program) == only_order(obj)
+        assert program.defect is None
         targets = {i.target(pc) for pc, i in program.code.items() if i.op.code == "local"}
         assert targets <= set(program.functions)
 
@@ -287,6 +265,20 @@ def test_maps_that_hold_maps_and_programs(compiled: Compile):
     assert obj.notes == ()
 
 
+def test_programs_of_big_endian_machines(compiled: Compile):
+    """They are read, disassembled and verified by their own byte order, and only run on ours."""
+    obj = compiled('SEC("xdp") int main_prog(void *ctx) { return 2; }')
+    program = obj.programs["main_prog"]
+    assert program.byteorder == obj.byteorder
+    assert disassemble(program, source=False).endswith("0 = 2\n    exit")
+    verified = verify(program)
+    if obj.byteorder == "little":
+        assert instantiate(verified).run(bytes(64)).verdict == "PASS"
+    else:
+        with pytest.raises(UnsupportedError, match="-target bpfel"):
+            instantiate(verified)
+
+
 KERNEL = """
 #define __kconfig __attribute__((section(".kconfig")))
 #define __ksym __attribute__((section(".ksyms")))
@@ -329,7 +321,7 @@ SEC("kprobe/x") int moving(struct task_struct *task) { return task->tgid; }
 def test_core_relocations(compiled: Compile):
     """A program that needs a kernel's layout says so; the context's layout is the same in every kernel."""
     obj = compiled(CORE, "-g")
-    assert missing(obj.programs["stable"]) == only_order(obj)
+    assert obj.programs["stable"].defect is None
     defect = obj.programs["moving"].defect
     assert getattr(defect, "feature", None) == "co-re"
     assert "struct task_struct.tgid: it needs the types of a kernel" in str(defect)

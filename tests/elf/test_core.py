@@ -109,7 +109,7 @@ def test_forms_of_the_types(compiled: Compile, tmp_path: Path):
 
 def result(obj: Object, name: str) -> int:
     """What a program gives."""
-    return instantiate(verify(obj.programs[name]), engine="interpreter").run(bytes(64)).value
+    return instantiate(verify(obj.programs[name], "memory"), engine="interpreter").run(bytes(64)).value
 
 
 @pytest.mark.oracle
