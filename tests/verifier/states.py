@@ -61,6 +61,19 @@ class _Explanation:
             return value == len(atoms) * self.length
         return self.sums.setdefault(atoms, value) == value
 
+    def total(self, atoms: Atoms) -> int | None:
+        """What a sum of unknowns is, as far as its parts are known; as it was found, otherwise."""
+        parts = [self._part(atom) for atom in atoms]
+        return self.sums.get(atoms) if None in parts else sum(part or 0 for part in parts) & U64
+
+    def _part(self, atom: Atom) -> int | None:
+        if atom == LENGTH:
+            return self.length
+        if isinstance(atom, tuple) and atom[0] == "lsh":
+            inner = self.total(atom[1])
+            return None if inner is None else (inner + atom[2]) << atom[3] & U64
+        return self.sums.get((atom,))
+
     def value(self, v: Value, content: Content) -> bool:
         if isinstance(v, Number):
             if isinstance(content, Address):
@@ -118,11 +131,11 @@ def stands_for(state: State, machine: Machine, *, leaks: bool) -> bool:
                 return False
         elif not known.value(cell, content):
             return False
+    if any(known.total(atoms) not in (None, value) for atoms, value in known.sums.items()):
+        return False
     for atoms, size in state.proofs.items():
         # A proof about an unknown that nothing holds is one about some number, and there always is one.
-        behind = {(): 0, **known.sums}.get(atoms)
-        if set(atoms) == {LENGTH}:
-            behind = len(atoms) * machine.length
+        behind = known.total(atoms)
         if behind is not None and machine.length < signed(behind, 64) + size:
             return False
     return True
@@ -132,6 +145,7 @@ def stands_for(state: State, machine: Machine, *, leaks: bool) -> bool:
 
 USED = (0, 1, 6, FIRST_SLOT, FIRST_SLOT + 1)
 ATOMS: Sequence[Atom] = (("at", 1), ("at", 2), ("at", 3))
+SHIFTED: Sequence[Atom] = tuple(("lsh", (atom,), 0, 2, True, True) for atom in ATOMS[:2])
 QUESTIONS: Sequence[Atom] = (("at", 7), ("at", 8))
 SMALL = (0, 1, 2, 5, 14, 20, 64, 255, U64, U64 - 13, 1 << 32)
 
@@ -139,8 +153,10 @@ SMALL = (0, 1, 2, 5, 14, 20, 64, 255, U64, U64 - 13, 1 << 32)
 class Draw:
     """Draws machine states, each with an abstract state that stands for it."""
 
-    def __init__(self, seed: int, values: Values) -> None:
+    def __init__(self, seed: int, values: Values, *, alike: bool = False) -> None:
         self.random = random.Random(seed)
+        self.alike = alike
+        """Whether all cells are numbers of one range, so that only relations and proofs tell states apart."""
         self.values = values
         self.unknown: dict[Atom, int] = {}
         self.null: dict[Atom, bool] = {}
@@ -151,6 +167,9 @@ class Draw:
         one_of = self.random.choice
         self.length = one_of((0, 14, 34, 60))
         self.unknown = {LENGTH: self.length, **{atom: one_of(SMALL) for atom in ATOMS}}
+        self.unknown |= {
+            shifted: self.unknown[atom] << 2 & U64 for shifted, atom in zip(SHIFTED, ATOMS, strict=False)
+        }
         self.null = {question: one_of((True, False)) for question in QUESTIONS}
         machine, state = Machine([None] * CELLS, self.length), State([None] * CELLS, (), {})
         machine.cells[R10] = Address(Target.STACK, 0, 0)
@@ -161,6 +180,8 @@ class Draw:
             self._pointer,
             self._maybe,
         )
+        if self.alike:
+            kinds = (self._number,)
         for index in USED:
             if self.random.random() < 0.1:
                 continue
@@ -173,15 +194,24 @@ class Draw:
                 and one_of((True, False))
             ):
                 state.cells[index], machine.cells[index] = self._pieces(content)
-        for atoms in ((), (ATOMS[0],), (ATOMS[1],), (LENGTH,)):
+        for atoms in ((), (ATOMS[0],), (ATOMS[1],), (SHIFTED[0],), (SHIFTED[1],), (LENGTH,)):
             least = sum(signed(self.unknown[atom], 64) for atom in atoms)
             if one_of((True, False)) and abs(least) < 1 << 29:
                 state.prove(atoms, self.length - least - one_of((0, 0, 3)))
         return machine, state
 
+    def permuted(self, state: State) -> State:
+        """The state with some of its cells exchanged."""
+        cells, order = state.cells.copy(), self.random.sample(USED, len(USED))
+        for index, other in zip(USED, order, strict=True):
+            if max(index, other) < FIRST_SLOT:
+                cells[index] = state.cells[other]
+        return State(cells, (), state.proofs)
+
     def _number(self) -> tuple[Cell, Content]:
         one_of = self.random.choice
-        atoms = one_of(((), None, (ATOMS[0],), (ATOMS[1],), (ATOMS[2],), (LENGTH,), (ATOMS[0], ATOMS[1])))
+        singles = [(atom,) for atom in (*ATOMS, SHIFTED[0], LENGTH)]
+        atoms = one_of(singles[:2] if self.alike else ((), None, *singles, (ATOMS[0], ATOMS[1])))
         if atoms is None:
             x = one_of(SMALL)
             return self.values.number(self._around(x), None), x
@@ -191,7 +221,7 @@ class Draw:
 
     def _around(self, x: int) -> Scalar:
         numbers, s = self.values.numbers, signed(x, 64)
-        if self.random.random() < 0.4:
+        if self.alike or self.random.random() < 0.4:
             return numbers.unknown
         low, high = self.random.choice((0, 1, 14)), self.random.choice((0, 1, 255))
         if s < 0:
