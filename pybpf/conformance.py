@@ -27,6 +27,9 @@ from pybpf.program import Program
 from pybpf.program_types import MEMORY, ProgramType
 from pybpf.semantics import U64
 
+BUDGET: Final = 1_000_000
+"""Instructions that the interpreter runs before it calls a program endless. Native code counts none."""
+
 _BYTE: Final = re.compile("[0-9a-fA-F]{1,2}")
 
 USAGE: Final = "usage: pybpf conformance [MEM] [--interpret | --jit] [--elf] < PROGRAM"
@@ -151,7 +154,7 @@ def _execute(program: Program, arguments: Arguments) -> int:
 def _interpreted(program: Program, type_: ProgramType, memory: bytes) -> int:
     from pybpf.interpreter import Interpreter
 
-    return Interpreter(program, type_, strict=False).run(memory).value
+    return Interpreter(program, type_, budget=BUDGET, strict=False).run(memory).value
 
 
 def _native(program: Program, type_: ProgramType, memory: bytes) -> int:

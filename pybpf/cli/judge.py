@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
+from pybpf import program_types
 from pybpf.cli.status import Status
 from pybpf.errors import (
     BpfError,
@@ -17,6 +18,7 @@ from pybpf.errors import (
     VerifierError,
 )
 from pybpf.program import Program
+from pybpf.program_types import BY_NAME
 from pybpf.verifier import verify
 from pybpf.verifier.facts import VerifiedProgram
 
@@ -60,12 +62,12 @@ class Judgement(NamedTuple):
     error: BpfError | None
 
 
-def judge(program: Program) -> Judgement:
-    """Verify a program. Raises `InternalError`; every other outcome is a verdict."""
+def judge(program: Program, isa: str | None = None) -> Judgement:
+    """Verify a program, which may be held to an ISA level (``v1`` to ``v4``). Raises `InternalError`; every other outcome is a verdict."""
     verified = error = None
     start = time.perf_counter()
     try:
-        verified = _verify(program)
+        verified = _verify(program, isa)
     except InternalError:
         raise
     except BpfError as caught:
@@ -91,14 +93,17 @@ def judge(program: Program) -> Judgement:
     return Judgement(row, verified, error)
 
 
-def _verify(program: Program) -> VerifiedProgram:
+def _verify(program: Program, isa: str | None) -> VerifiedProgram:
     if program.type is None:
         place = f"section {program.section!r}" if program.section else "the file"
         raise UnsupportedError(
             f"{place} does not say the program's type: give one, such as --type xdp",
             "program-type",
         )
-    return verify(program)
+    if isa is None or (isinstance(program.type, str) and program.type not in BY_NAME):
+        return verify(program)  # which says of an unknown type that it is one
+    policy = program_types.get(program.type).policy
+    return verify(program, policy=replace(policy, isa=int(isa.removeprefix("v"))))
 
 
 def _outcome(verified: VerifiedProgram | None, error: BpfError | None) -> tuple[str, str | None, int | None]:

@@ -54,6 +54,11 @@ btf: Final = click.option(
     type=click.Path(),
     help="Whose types CO-RE relocations follow: a file with BTF, or 'kernel' for the running one.",
 )
+isa: Final = click.option(
+    "--isa",
+    type=click.Choice(["v1", "v2", "v3", "v4"]),
+    help="Refuse instructions that are newer than this level (clang's -mcpu).",
+)
 format_: Final = click.option(
     "--format",
     type=click.Choice(["text", "json"]),

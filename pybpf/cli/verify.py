@@ -35,6 +35,7 @@ _COLOUR: Final = {"accepted": "green", "rejected": "red", "budget": "red", "unsu
 @options.program
 @options.type_
 @options.btf
+@options.isa
 @options.format_
 @click.option(
     "-v", "--verbose", is_flag=True, help="Explain rejections: registers, and the path in lines of C."
@@ -46,6 +47,7 @@ def command(
     name: str | None,
     type: str | None,
     btf: str | None,
+    isa: str | None,
     format: str,
     verbose: bool,
 ) -> None:
@@ -59,7 +61,7 @@ def command(
     with Progress("verifying", len(programs)) as progress:
         for program in programs:
             progress.show(len(judgements), program.name)
-            judgements.append(judge(program))
+            judgements.append(judge(program, isa))
             if format == "text":
                 progress.clear()
                 _print_judgement(judgements[-1], story=verbose or len(programs) == 1, verbose=verbose)

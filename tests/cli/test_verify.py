@@ -187,3 +187,19 @@ def test_types_by_other_names(pybpf: Run, tmp_path: Path) -> None:
     ran = pybpf("verify", "--type", "socks", source(tmp_path, "exit"))
     assert (ran.status, ran.err.count("\n")) == (2, 1)
     assert "unknown program type 'socks': known are filter, " in ran.err
+
+
+def test_a_program_can_be_held_to_a_level_of_the_instruction_set(pybpf: Run, tmp_path: Path) -> None:
+    path = source(tmp_path, ".type memory\nr0 = 7\nr0 s/= 2\nexit")
+    assert pybpf("verify", "--isa", "v4", path).status == pybpf("verify", path).status == 0
+    ran = pybpf("verify", "--isa", "v3", path)
+    assert ran.status == 1
+    assert "pc 1: unknown opcode 0x37 under ISA v3: it is new in v4 [isa-level]" in ran.out
+    assert pybpf("verify", "--isa", "v5", path).status == 2
+
+
+def test_a_level_leaves_the_rest_of_the_policy_of_the_type(pybpf: Run, tmp_path: Path) -> None:
+    """A filter may not loop at any level, and an unknown type is still one."""
+    loop = source(tmp_path, ".type filter\nr0 = 9\nagain:\nr0 -= 1\nif r0 != 0 goto again\nexit")
+    assert "[back-edge]" in pybpf("verify", "--isa", "v4", loop).out
+    assert pybpf("verify", "--isa", "v1", source(tmp_path, "r0 = 1\nexit")).status == 3
