@@ -26,6 +26,7 @@ from pybpf.verifier.branches import Branches
 from pybpf.verifier.cfg import Block, Graph
 from pybpf.verifier.explain import Refusal
 from pybpf.verifier.lattice import Lattice, thresholds
+from pybpf.verifier.liveness import Live
 from pybpf.verifier.loops import Change
 from pybpf.verifier.state import R10, State
 from pybpf.verifier.transfer import Step, Transfer
@@ -102,7 +103,7 @@ class Exploration:
     """One attempt at a width. `run` gives the bound on executed instructions or raises `Failure`."""
 
     def __init__(
-        self, program: Program, graph: Graph, live: Mapping[int, int], transfer: Transfer, effort: Effort
+        self, program: Program, graph: Graph, live: Mapping[int, Live], transfer: Transfer, effort: Effort
     ) -> None:
         self.program = program
         self.graph = graph
@@ -263,8 +264,9 @@ class Exploration:
         return self.lattice.widen(like[-1].state, state, place[1], self._thresholds)
 
     def _forget_dead(self, state: State, start: int) -> None:
-        """What no instruction reads is not compared: dead cells, and proofs about pointers that are gone."""
-        live = self.live[start] | 1 << R10
+        """What no instruction reads is not compared: dead cells, numbers that do not matter, and proofs about pointers that are gone."""
+        live, matters = self.live[start]
+        live |= 1 << R10
         cells = state.cells
         bases: set[Atom] = set()
         for index, cell in enumerate(cells):
@@ -272,7 +274,10 @@ class Exploration:
                 continue
             if not live >> index & 1:
                 cells[index] = None
-            elif isinstance(cell, Pieces):
+                continue
+            if not matters >> index & 1:
+                cells[index] = cell = self._any_number(cell)
+            if isinstance(cell, Pieces):
                 for _, _, value in cell.parts:
                     bases |= value.bases
             else:
@@ -287,6 +292,21 @@ class Exploration:
                             bases |= value.bases
             bases |= {LENGTH, METADATA}
             state.proofs = {atoms: n for atoms, n in state.proofs.items() if bases_of(atoms) <= bases}
+
+    def _any_number(self, cell: Number | Pointer | Pieces) -> Number | Pointer | Pieces:
+        """A cell with its numbers forgotten, their sizes and the addresses kept."""
+        values = self.transfer.values
+        if isinstance(cell, Number):
+            return values.unknown
+        if isinstance(cell, Pieces) and any(isinstance(value, Number) for _, _, value in cell.parts):
+            parts = tuple(
+                (first, size, values.bytes(size) if isinstance(value, Number) else value)
+                for first, size, value in cell.parts
+            )
+            forgotten = values.pieces(parts)
+            assert forgotten is not None
+            return forgotten
+        return cell
 
     def _join_alike(self, place: Place, nodes: list[Node]) -> list[Node]:
         """Join until the width is kept: first states that differ in ranges alone, at last all of one visit."""

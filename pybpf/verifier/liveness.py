@@ -1,21 +1,25 @@
-"""Which registers and stack slots may still be read: the rest is dropped before states are compared.
+"""Which registers and stack slots may still be read, and of which the value matters: the rest is dropped before states are compared.
 
 Backward data flow over each function, on bit sets: bit r for register r, bit 11 + i for the i-th slot below r10. A stack
 access counts for its slots where its register is known to be r10 plus a constant (`_FramePointers`); anything that may
 point into the stack otherwise reads all of it. Too many live cells cost time, never soundness: a dead cell is one that no
 instruction reads before writing it.
+
+A value matters if it can reach an address, a size, a branch, an argument or the result. Of a number that only travels, from one
+packet's field to another's say, the verifier need not know which it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from pybpf.helpers import MEMORY, Arg, Helper, Memory
 from pybpf.instruction import Instruction
 from pybpf.isa import Kind, Operand
-from pybpf.program import Program
+from pybpf.program import MapSpec, Program, RefKind
 from pybpf.verifier.cfg import Block, Function, Graph
+from pybpf.verifier.rules import writes
 from pybpf.verifier.state import FIRST_SLOT, SLOTS
 
 ALL_SLOTS: Final = ((1 << SLOTS) - 1) << FIRST_SLOT
@@ -27,10 +31,29 @@ SOMEWHERE: Final = "somewhere"
 _Pointers = dict[int, int | str]
 
 
-def live_at_entry(program: Program, graph: Graph, helpers: Mapping[int, Helper]) -> dict[int, int]:
-    """For the first slot of every block, and the slot behind every local call, the cells that may be read from there."""
+class Live(NamedTuple):
+    """At one place: the cells that may be read, and those of which the value matters."""
+
+    read: int
+    matters: int
+
+
+class Effect(NamedTuple):
+    """What an instruction does to the two sets, backwards: `used` is read, `killed` written whole; of `asked` the value
+    matters, and of `sources` if that of `results` does.
+    """
+
+    used: int
+    killed: int
+    asked: int
+    results: int = 0
+    sources: int = 0
+
+
+def live_at_entry(program: Program, graph: Graph, helpers: Mapping[int, Helper]) -> dict[int, Live]:
+    """For the first slot of every block, and the slot behind every local call, what is live there."""
     escapes = _escapes(program, graph)
-    live: dict[int, int] = {}
+    live: dict[int, Live] = {}
     for function in graph.functions.values():
         live |= _Liveness(program, function, helpers, escapes).solve()
     return live
@@ -142,77 +165,94 @@ class _Liveness:
         self.key_size = max((spec.key_size for spec in maps), default=0)
         self.value_size = max((spec.value_size for spec in maps), default=0)
 
-    def solve(self) -> dict[int, int]:
-        """Live cells at the entry of each block, and behind each local call."""
+    def solve(self) -> dict[int, Live]:
+        """What is live at the entry of each block, and behind each local call."""
         effects = {entry: self._effects(*self.pointers[entry]) for entry in self.function.blocks}
         before: dict[int, list[int]] = {}
         for entry, block in self.function.blocks.items():
             for successor in block.successors:
                 before.setdefault(successor, []).append(entry)
-        live = dict.fromkeys(self.function.blocks, 0)
+        live = dict.fromkeys(self.function.blocks, Live(0, 0))
         work = sorted(self.function.blocks, key=lambda b: self.function.blocks[b].position)
         queued = set(work)
         while work:
             entry = work.pop()
             queued.discard(entry)
-            state = 0
+            read = matters = 0
             for successor in self.function.blocks[entry].successors:
-                state |= live[successor]
-            for used, killed in effects[entry]:
-                state = (state & ~killed) | used
-            if state != live[entry]:
-                live[entry] = state
+                read |= live[successor].read
+                matters |= live[successor].matters
+            for used, killed, asked, results, sources in effects[entry]:
+                wanted = sources if matters & results else 0
+                read = (read & ~killed) | used
+                matters = (matters & ~killed) | asked | wanted
+            if (read, matters) != live[entry]:
+                live[entry] = Live(read, matters)
                 for previous in before.get(entry, ()):
                     if previous not in queued:
                         queued.add(previous)
                         work.append(previous)
         return live
 
-    def _effects(self, pointers: _Pointers, block: Block) -> list[tuple[int, int]]:
-        """(read, overwritten) per instruction of a block, last first."""
+    def _effects(self, pointers: _Pointers, block: Block) -> list[Effect]:
+        """The effects of a block's instructions, last first."""
         pointers = dict(pointers)
-        effects: list[tuple[int, int]] = []
+        effects: list[Effect] = []
+        map_in_r1: MapSpec | None = None
         for pc in block.pcs:
-            effects.append(self._effect(self.program.code[pc], pointers))
-            _step(self.program.code[pc], pointers, loaded=self.escapes)
+            instruction = self.program.code[pc]
+            effects.append(self._effect(instruction, pointers, map_in_r1))
+            _step(instruction, pointers, loaded=self.escapes)
+            if instruction.op.kind is Kind.LOAD_IMM64 and instruction.dst == 1:
+                map_in_r1 = self._map_at(pc)
+            elif instruction.op.kind in (Kind.CALL, Kind.CALL_LOCAL) or writes(instruction) == 1:
+                map_in_r1 = None
         effects.reverse()
         return effects
 
-    def _effect(self, instruction: Instruction, pointers: _Pointers) -> tuple[int, int]:
+    def _map_at(self, pc: int) -> MapSpec | None:
+        reference = self.program.references.get(pc)
+        if reference is None or reference.kind is not RefKind.MAP:
+            return None
+        return self.program.maps[self.program.map_number(reference.name)]
+
+    def _effect(self, instruction: Instruction, pointers: _Pointers, map_in_r1: MapSpec | None) -> Effect:
         op, dst, src = instruction.op, 1 << instruction.dst, 1 << instruction.src
         operand = src if op.operand is Operand.REG else 0
         match op.kind:
             case Kind.ALU:
-                return (operand if op.code.startswith("mov") else operand | dst), dst
+                used = operand if op.code.startswith("mov") else operand | dst
+                return Effect(used, dst, 0, dst, used)
             case Kind.END:
-                return dst, dst
+                return Effect(dst, dst, 0, dst, dst)
             case Kind.LOAD_IMM64:
-                return 0, dst
+                return Effect(0, dst, 0)
             case Kind.LOAD:
-                return src | self._reads(pointers, instruction.src, instruction.offset, op.size), dst
+                slots = self._reads(pointers, instruction.src, instruction.offset, op.size)
+                return Effect(src | slots, dst, src, dst, slots)
             case Kind.STORE:
+                slots = self._reads(pointers, instruction.dst, instruction.offset, op.size)
                 base = pointers.get(instruction.dst)
-                killed = 0
-                if isinstance(base, int) and op.size == 8 and (base + instruction.offset) % 8 == 0:
-                    killed = slots_from(base + instruction.offset, 8)
-                return dst | operand, killed
+                whole = isinstance(base, int) and op.size == 8 and (base + instruction.offset) % 8 == 0
+                return Effect(dst | operand, slots if whole else 0, dst, slots, operand)
             case Kind.ATOMIC:
-                return self._atomic(instruction, pointers)
+                return _all(*self._atomic(instruction, pointers))
             case Kind.PACKET:
-                return operand | 1 << 6, _CALLER_SAVED
+                return _all(operand | 1 << 6, _CALLER_SAVED)
             case Kind.BRANCH:
-                return operand | dst, 0
+                return _all(operand | dst, 0)
             case Kind.CALL:
-                return self._call(instruction, pointers), _CALLER_SAVED
+                used, asked = self._call(instruction, pointers, map_in_r1)
+                return Effect(used, _CALLER_SAVED, asked)
             case Kind.CALL_LOCAL:
                 passed = any(register in pointers for register in range(1, 6))
-                return _ARGUMENTS | (ALL_SLOTS if passed or self.escapes else 0), _CALLER_SAVED
+                return _all(_ARGUMENTS | (ALL_SLOTS if passed or self.escapes else 0), _CALLER_SAVED)
             case Kind.CALL_REGISTER:
-                return dst | _ARGUMENTS | ALL_SLOTS, _CALLER_SAVED
+                return _all(dst | _ARGUMENTS | ALL_SLOTS, _CALLER_SAVED)
             case Kind.EXIT:
-                return 1, 0
+                return _all(1, 0)
             case Kind.JUMP:
-                return 0, 0
+                return _all(0, 0)
         raise AssertionError(op.kind)
 
     def _reads(self, pointers: _Pointers, register: int, offset: int, size: int) -> int:
@@ -234,25 +274,35 @@ class _Liveness:
             return used | 1, 0
         return used, 0
 
-    def _call(self, instruction: Instruction, pointers: _Pointers) -> int:
-        """The registers that the helper takes, and the stack that it may read through them."""
+    def _call(
+        self, instruction: Instruction, pointers: _Pointers, map_in_r1: MapSpec | None
+    ) -> tuple[int, int]:
+        """The registers that the helper takes, and the stack that it may read through them.
+
+        Of registers the value matters, and of an array's index, which may show that there is such an element.
+        """
         helper = self.helpers.get(instruction.imm)
         if helper is None or instruction.op.code != "helper":
-            return _ARGUMENTS | ALL_SLOTS
-        used = 0
+            return _ARGUMENTS | ALL_SLOTS, _ARGUMENTS | ALL_SLOTS
+        used = asked = 0
         for register, argument in enumerate(helper.args, start=1):
             used |= 1 << register
+            asked |= 1 << register
             memory = MEMORY.get(argument)
             # A Bloom filter reads where other maps write a value.
             if memory is not None and not memory.reads and argument is not Arg.NEW_VALUE:
                 continue
             base = pointers.get(register)
+            slots = 0
             if isinstance(base, int):
                 size = -base if memory is None else self._size(memory, -base)
-                used |= slots_from(base, size) if size > 0 else 0
+                slots = slots_from(base, size) if size > 0 else 0
             elif base is not None:
-                used |= ALL_SLOTS
-        return used
+                slots = ALL_SLOTS
+            used |= slots
+            if argument is Arg.KEY and (map_in_r1 is None or "array" in map_in_r1.type):
+                asked |= slots
+        return used, asked
 
     def _size(self, memory: Memory, most: int) -> int:
         """The greatest number of bytes that a memory argument has."""
@@ -265,3 +315,8 @@ class _Liveness:
                 return most
             case size:
                 return size
+
+
+def _all(used: int, killed: int) -> Effect:
+    """Of everything that is read the value matters."""
+    return Effect(used, killed, used)
