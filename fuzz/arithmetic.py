@@ -130,7 +130,7 @@ def _range(code: str, width: int, left: Num, low: int, high: int) -> tuple[int, 
         case "or" | "xor":
             return 0, (1 << max(left.high.bit_length(), high.bit_length())) - 1
         case "rsh" if low == high:
-            return left.low >> low, left.high >> low
-        case "lsh" if low == high and left.high << low <= full:
-            return left.low << low, left.high << low
+            return left.low >> (low & width - 1), left.high >> (low & width - 1)
+        case "lsh" if low == high and left.high << (low & width - 1) <= full:
+            return left.low << (low & width - 1), left.high << (low & width - 1)
     return 0, full

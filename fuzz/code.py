@@ -106,7 +106,7 @@ class Code:
     def map(self, dst: int, name: str) -> None:
         """dst = the address of a map."""
         self._maps[self.slots] = name
-        self.put(Instruction(_MAP, dst))
+        self.put(Instruction(_MAP, dst, _MAP.src or 0))
 
     def call(self, helper: int) -> None:
         """Call a helper by its number."""
@@ -114,7 +114,7 @@ class Code:
 
     def call_function(self, target: Label) -> None:
         """Call a function of the program."""
-        self.put(Instruction(_LOCAL), target)
+        self.put(Instruction(_LOCAL, src=_LOCAL.src or 0), target)
 
     def function(self, name: str, label: Label) -> None:
         """A function begins here."""

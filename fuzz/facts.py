@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from fuzz.machine import Place, place_of
 from pybpf import VerifiedProgram
-from pybpf.helpers import Arg
+from pybpf.helpers import MEMORY, Arg
 from pybpf.instruction import Instruction
 from pybpf.interpreter import Execution
 from pybpf.isa import Kind, Operand
@@ -117,13 +117,16 @@ class FactCheck:
         self, argument: Arg, map: int | None, registers: Sequence[int | None], register: int
     ) -> int:
         """Bytes that a helper touches through an argument."""
-        if argument in (Arg.KEY, Arg.VALUE):
-            assert map is not None
-            spec = self.verified.program.maps[map]
-            return spec.key_size if argument is Arg.KEY else spec.value_size
-        if argument in (Arg.MEM, Arg.MEM_OR_NULL, Arg.OUT, Arg.OUT_OR_NULL):
+        memory = MEMORY.get(argument)
+        if memory is None or (memory.nullable and not registers[register]):
+            return 0
+        if memory.size == "next":
             return registers[register + 1] or 0
-        return 0
+        if isinstance(memory.size, int):
+            return memory.size
+        assert map is not None
+        spec = self.verified.program.maps[map]
+        return spec.key_size if memory.size == "key" else spec.value_size
 
 
 def _reads_source(instruction: Instruction) -> bool:

@@ -256,7 +256,7 @@ def context(w: Writer) -> None:
     fields = [field for field in w.type.context.fields if field.name.endswith("index")] if w.type.context else []
     field = w.c.among(fields)
     register = w.target()
-    size = w.c.among((4, 2, 1))
+    size = w.slip(4, 2)
     w.code.load(size, register, w.c.among(w.holding(Context)), field.offset)
     w.set(register, w.unknown(8 * size))
 

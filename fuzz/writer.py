@@ -90,7 +90,7 @@ class Writer:
         self._stubs: list[Label] = []
         self._skips: list[Label] = []
         self._names = LENGTH
-        self.careless = self.c.chance(25)
+        self.careless = self.c.chance(40)
         """A careless writer makes mistakes now and then."""
 
     @property
