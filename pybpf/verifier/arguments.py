@@ -163,7 +163,10 @@ class Argument:
         """A pointer into memory that the helper can use."""
         if p.target not in _BYTES:
             raise self.wrong("a pointer to memory")
-        if p.target in (Target.PACKET, Target.PACKET_META) and not self.helper.takes_packet:
+        allowed = self.prover.type.packet_arguments
+        if allowed is None:
+            allowed = self.helper.takes_packet
+        if p.target in (Target.PACKET, Target.PACKET_META) and not allowed:
             raise self.wrong("a pointer to memory other than the packet")
         return p
 

@@ -281,13 +281,10 @@ class Call:
             raise Refusal("map-write", f"{name} on read-only map {spec.name!r}")
         type_ = self.calls.type
         map_type = map_types.TYPES[spec.type]
-        if (
-            map_type.gives == "sock"
-            and name == "map_update_elem"
-            and type_.name not in map_types.SOCKET_UPDATERS
-        ):
+        if map_type.gives == "sock" and type_.name not in map_types.SOCKET_MAP_TYPES.get(name, (type_.name,)):
             raise Refusal(
-                "map-type", f"a program of type {type_.name} cannot put sockets into map {spec.name!r}"
+                "map-type",
+                f"{name} from a program of type {type_.name} takes no map {spec.name!r} of sockets",
             )
         if type_.sleepable and not map_type.sleepable:
             raise Refusal(

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from pybpf.instruction import Instruction
 from pybpf.isa import Kind
 from pybpf.memory import MAX_FRAMES
 from pybpf.program import Program, RefKind
+
+MAX_LOOP_DEPTH: Final = 32
+"""How deep loops may nest: to find each level takes a walk through what it holds, and no program that people write comes near."""
 
 
 class StructureError(Exception):
@@ -214,6 +218,9 @@ def _order(function: Function) -> list[tuple[int, int]]:
         if len(components) > 1:
             work += [(part, entry if entry in part else _first(blocks, part, members)) for part in components]
             continue
+        if len(blocks[entry].loops) == MAX_LOOP_DEPTH:
+            message = f"loops nest deeper than {MAX_LOOP_DEPTH}"
+            raise StructureError("loop-depth", message, entry)
         for start in members:
             blocks[start].loops += (entry,)
         blocks[entry].position = position

@@ -226,10 +226,15 @@ class Exploration:
             if (
                 node.state.visits == state.visits
                 and self.lattice.covers(node.state, node.kept, state)
-                and not (stuck and not node.widened and _led_to(node, head))
+                and not (stuck and not node.widened and _led_to(node, head) and self._is_smaller(state, node))
             ):
                 return node
         return None
+
+    def _is_smaller(self, state: State, node: Node) -> bool:
+        """Whether a state that a node covers does not cover it in turn: going on from it may then come to an end."""
+        kept = self.lattice.relations(state) | state.tags
+        return not self.lattice.covers(state, kept, node.state)
 
     def _new(
         self, place: Place, state: State, parent: Node | None, head: Node | None, active: tuple[Place, ...]
