@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from typing import Final
 
 from pybpf.errors import UnsupportedError
@@ -65,7 +66,7 @@ class _Module:
         self.support: dict[str, str] = {}
         self.graphs: dict[int, Graph] = {}
         self._find_functions(0)
-        depth = self._depth(0, {}, ())
+        depth = self._depth()
         self.frames = min(depth, MAX_FRAMES)
         self.may_overflow = depth > MAX_FRAMES
 
@@ -109,15 +110,16 @@ class _Module:
             return reference.offset if reference.kind is RefKind.FUNCTION else None
         return pc + 1 + signed(instruction.imm, 32) if instruction.op.code == "function" else None
 
-    def _depth(self, entry: int, known: dict[int, int], callers: tuple[int, ...]) -> int:
-        """How many frames a call of a function can have open, its own included."""
-        if entry in callers:
-            raise self._unsupported(entry, "recursive calls", "recursion")
-        if entry not in known:
-            callees = self._callees(entry) if entry in self.graphs else ()
-            below = [self._depth(callee, known, (*callers, entry)) for callee in callees]
-            known[entry] = 1 + max(below, default=0)
-        return known[entry]
+    def _depth(self) -> int:
+        """How many frames a run can have open, the entry's included."""
+        calls = {entry: self._callees(entry) for entry in self.graphs}
+        frames: dict[int, int] = {}
+        try:
+            for entry in TopologicalSorter(calls).static_order():  # callees first
+                frames[entry] = 1 + max((frames[callee] for callee in calls.get(entry, ())), default=0)
+        except CycleError as error:
+            raise self._unsupported(error.args[1][0], "recursive calls", "recursion") from None
+        return frames.get(0, 1)
 
     def helpers(self, pc: int) -> tuple[int, ...]:
         """The numbers of the helpers that a call may be of: the one that it names, or for a register any that were proved."""

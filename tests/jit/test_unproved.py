@@ -109,6 +109,13 @@ def test_calls_nested_too_deep_trap():
         run(f"call f0\n exit\n{functions}f9:\n r0 = 1\n exit")
 
 
+@pytest.mark.slow
+def test_calls_nested_far_too_deep_trap_too():
+    functions = "".join(f"f{n}:\n call f{n + 1}\n exit\n" for n in range(2000))
+    with pytest.raises(Trap, match="calls nest deeper than the stack"):
+        run(f"call f0\n exit\n{functions}f2000:\n r0 = 1\n exit")
+
+
 # Any code at all, as long as it goes forward
 
 FORWARD = [
