@@ -83,8 +83,7 @@ class Linker:
         """The program that begins with a function."""
         linked = _Linked(name, _helpers(type))
         order = []
-        reached = list(_reach(entry, self.functions))
-        for function in [*reached, *_builtins(reached, linked.helpers)]:
+        for function in _needed(entry, self.functions, linked.helpers):
             self._slots_left -= function.size + FUNCTION_SLOTS
             if self._slots_left < 0:
                 message = f"the programs of the object have more than {MAX_SLOTS} slots"
@@ -171,11 +170,21 @@ class _Linked:
             self.code[pc] = replace(self.code[pc], imm=number)
 
 
-def _builtins(functions: list[Function], known: Mapping[int, Helper]) -> list[Function]:
-    """The functions that compilers expect everywhere and that are called by name; helpers of a name come first."""
-    names = {name: None for function in functions for _, name in sorted(function.externs.items())}
-    found = (builtin(name) for name in names if number_of(known, name) is None)
-    return [function for function in found if function]
+def _needed(
+    entry: Function, functions: Mapping[Place, Function], known: Mapping[int, Helper]
+) -> Iterator[Function]:
+    """What a program consists of: all that its entry reaches, and the bodies of what compilers call by name.
+
+    Helpers of a name come before those bodies.
+    """
+    names: dict[str, None] = {}
+    for function in _reach(entry, functions):
+        yield function
+        names.update(dict.fromkeys(name for _, name in sorted(function.externs.items())))
+    for name in names:
+        body = builtin(name)
+        if body and number_of(known, name) is None:
+            yield body
 
 
 def _helpers(type: str | ProgramType | None) -> Mapping[int, Helper]:

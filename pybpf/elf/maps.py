@@ -84,7 +84,7 @@ class Maps:
             return _unsupported(problem, "map")
         if self._holds_addresses(section, offset):
             name = f"section {section.name!r}: addresses in data, from byte {offset}, are not filled in"
-            return _unsupported(name, "data relocation")
+            return _unsupported(name, "data-relocation")
         return Reference(RefKind.VALUE, self.data[section.index].name, offset)
 
     def add_data(self, section: Section) -> None:

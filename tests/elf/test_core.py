@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from pybpf import ArgumentError, ElfError, Object, UnsupportedError, encode, instantiate, load, verify
-from pybpf.btf import Btf
+from pybpf.btf import Btf, CoreRelocation, Kind
+from pybpf.btf.relocation import Target, describe, resolve
 from pybpf.elf.file import image_section
+from tests.btf.builder import BtfBuilder
 from tests.elf.libbpf import Libbpf
 
 KERNEL = Path("/sys/kernel/btf/vmlinux")
@@ -157,3 +159,49 @@ def test_no_types():
     for data in (b"", b"\x7fELF", bytes(100)):
         with pytest.raises(ElfError):
             load((HERE.parents[1] / "examples/objects").rglob("*.o").__next__(), btf=data)
+
+
+def nested(members: int, levels: int) -> BtfBuilder:
+    """A struct whose unnamed members are structs with unnamed members, and so on: more places than can be searched."""
+    builder = BtfBuilder()
+    inner = builder.struct("", 4, ("x", builder.int(), 0))
+    for _ in range(levels):
+        inner = builder.struct("", 4, *(("", inner, 0) for _ in range(members)))
+    builder.struct("thing", 4, ("", inner, 0))
+    return builder
+
+
+@pytest.mark.parametrize(("members", "levels"), [(10, 12), (1, 80)])
+def test_types_without_end(members: int, levels: int):
+    """The search for a field is bounded, by members and by depth."""
+    local = BtfBuilder()
+    thing = local.struct("thing", 4, ("wanted", local.int(), 0))
+    target = Target(Btf.parse(nested(members, levels).build()))
+    with pytest.raises(ElfError, match="nested too deeply"):
+        resolve(Btf.parse(local.build()), CoreRelocation(0, thing, "0:0", 0), target)
+
+
+@pytest.mark.parametrize(
+    "access", ["", ":", "0:", "x", "0:1:99999999999", "0:" * 80 + "0", "0:7", "0:0:0", "-1"]
+)
+@pytest.mark.parametrize("kind", [0, 10, 99])
+def test_paths_that_lead_nowhere(access: str, kind: int):
+    """Refused, and described all the same."""
+    local = BtfBuilder()
+    thing = local.struct("thing", 4, ("wanted", local.int(), 0))
+    btf = Btf.parse(local.build())
+    record = CoreRelocation(0, thing, access, kind)
+    with pytest.raises(ElfError):
+        resolve(btf, record, Target(btf))
+    assert "type id 2" in describe(btf, record)
+
+
+def test_types_that_refer_to_themselves():
+    """Comparing pointers to pointers to ... ends."""
+    local = BtfBuilder()
+    local.add(Kind.PTR, "", 1)
+    local.add(Kind.TYPEDEF, "endless", 1)
+    btf = Btf.parse(local.build())
+    for kind in (8, 12):
+        with pytest.raises(ElfError, match="too deeply"):
+            resolve(btf, CoreRelocation(0, 2, "0", kind), Target(btf))

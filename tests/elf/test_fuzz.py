@@ -56,6 +56,8 @@ def read_all(data: bytes) -> Object | None:
             program.source(pc)
         assert set(program.references) <= set(program.code)
         assert {spec.name for spec in program.maps} <= set(obj.maps)
+    if obj.btf:  # CO-RE relocations against types that may be as damaged
+        assert set(load(data, btf=obj.btf).programs) == set(obj.programs)
     for id in range(len(obj.btf) if obj.btf else 0):
         assert obj.btf
         try:

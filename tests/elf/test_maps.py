@@ -333,7 +333,9 @@ def test_pinning_and_placement_are_ignored():
     btf.datasec(".maps", (ring, 0, 0))
     elf = btf_object(btf, ("ring", 0, 40))
     program(elf, 1)
-    assert load(elf.build()).maps["ring"] == MapSpec("ring", "ringbuf", max_entries=4096)
+    ring_spec = load(elf.build()).maps["ring"]
+    assert ring_spec == MapSpec("ring", "ringbuf", max_entries=4096)
+    assert ring_spec.pinning == "name"
 
 
 def test_maps_of_maps_and_of_programs():
