@@ -78,7 +78,7 @@ _TABLE: Final = """
 24 sk_storage             -        s    sk_storage_get sk_storage_delete
 25 devmap_hash            value    r    map_lookup_elem redirect_map
 26 struct_ops             -        -
-27 ringbuf                -        s    ringbuf_output ringbuf_reserve ringbuf_query ringbuf_reserve_dynptr ringbuf_submit_dynptr ringbuf_discard_dynptr
+27 ringbuf                -        s    ringbuf_output ringbuf_reserve ringbuf_query ringbuf_reserve_dynptr
 28 inode_storage          -        s    inode_storage_get inode_storage_delete
 29 task_storage           -        s    task_storage_get task_storage_delete
 30 bloom_filter           -        -    push
@@ -116,10 +116,9 @@ OKO_MAPS: Final = {1: "array", 2: "bloom_filter", 3: "count_min", 4: "hash"}
 RESTRICTED: Final = frozenset().union(*(type_.helpers for type_ in TYPES.values()))
 """The helpers that the table speaks of: each takes maps of the types that name it, and no other."""
 
-SOCKET_UPDATERS: Final = frozenset(
-    "sock_ops socket_filter tc sched_act xdp sk_reuseport flow_dissector sk_lookup".split()
-)
-"""The program types that may set or delete what a sockmap or sockhash holds by `map_update_elem` and `map_delete_elem`."""
+_UPDATERS: Final = frozenset("socket_filter tc sched_act xdp sk_reuseport flow_dissector sk_lookup".split())
+SOCKET_MAP_TYPES: Final = {"map_update_elem": _UPDATERS, "map_delete_elem": _UPDATERS | {"sock_ops"}}
+"""The program types that may change what a sockmap or sockhash holds by these helpers."""
 
 _WRITERS: Final = frozenset(
     "map_update_elem map_delete_elem map_push_elem map_pop_elem map_update map_delete".split()

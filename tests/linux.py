@@ -108,7 +108,7 @@ def types() -> list[tuple[str, ProgramType]]:
     return list({(section, type_.name): (section, type_) for section, type_ in found}.values())
 
 
-def refusal(program: Program, section: str = "") -> str | None:
+def refusal(program: Program, section: str = "", license: str = "GPL") -> str | None:
     """The line that says why Linux's verifier refuses a program, None where it accepts it."""
     assert isinstance(program.type, ProgramType)
     name = program.type.name
@@ -117,7 +117,8 @@ def refusal(program: Program, section: str = "") -> str | None:
         fds: dict[str, int] = {}
         for spec in program.maps:
             fds[spec.name] = _create(spec, opened)
-        return _load(_code(program, fds), NUMBERS[name], attach, _SLEEPABLE if name == "syscall" else 0)
+        flags = _SLEEPABLE if name == "syscall" else 0
+        return _load(_code(program, fds), NUMBERS[name], attach, flags, license)
 
 
 def _code(program: Program, fds: dict[str, int]) -> bytes:
@@ -131,9 +132,9 @@ def _code(program: Program, fds: dict[str, int]) -> bytes:
     return bytes(code)
 
 
-def _load(code: bytes, type_: int, attach: int, flags: int) -> str | None:
+def _load(code: bytes, type_: int, attach: int, flags: int, license: str) -> str | None:
     instructions = ctypes.create_string_buffer(code, len(code))
-    license_, log = ctypes.create_string_buffer(b"GPL"), ctypes.create_string_buffer(1 << 16)
+    license_, log = ctypes.create_string_buffer(license.encode()), ctypes.create_string_buffer(1 << 16)
     attributes = struct.pack(
         "<IIQQIIQII16sII",
         type_,

@@ -31,7 +31,7 @@ GROUPS: Final = {
         send_signal_thread
         """,
     # kernel/trace/bpf_trace.c
-    "tracing": "base perf_event_output probe_read probe_read_str get_stack get_stackid get_func_ip",
+    "tracing": "base perf_event_output probe_read probe_read_str get_stack get_stackid",
     # net/core/filter.c
     "network": "base perf_event_output ktime_get_coarse_ns",
     "sockets": """
@@ -101,16 +101,16 @@ TYPES: Final = {
         """,
     "cgroup_device": "base perf_event_output get_local_storage",
     "netfilter": "base",
-    "kprobe": "tracing get_attach_cookie override_return probe_write_user",
+    "kprobe": "tracing get_attach_cookie get_func_ip override_return probe_write_user",
     "tracepoint": "tracing get_attach_cookie probe_write_user",
     "raw_tracepoint": "tracing get_attach_cookie probe_write_user",
     "perf_event": "tracing get_attach_cookie probe_write_user perf_prog_read_value read_branch_records",
     "tracing": """
-        tracing sockets get_attach_cookie probe_write_user skb_output xdp_output xdp_get_buff_len sock_from_file
+        tracing sockets get_attach_cookie get_func_ip probe_write_user skb_output xdp_output xdp_get_buff_len sock_from_file
         get_socket_cookie storage d_path get_func_arg get_func_ret get_func_arg_cnt seq_printf seq_write seq_printf_btf
         """,
     "lsm": """
-        tracing sockets get_attach_cookie skb_output xdp_output xdp_get_buff_len sock_from_file get_socket_cookie storage
+        tracing sockets get_attach_cookie get_func_ip skb_output xdp_output xdp_get_buff_len sock_from_file get_socket_cookie storage
         d_path inode_storage_get inode_storage_delete bprm_opts_set ima_inode_hash ima_file_hash get_func_arg get_func_ret
         get_func_arg_cnt setsockopt getsockopt get_netns_cookie retval
         """,
@@ -137,6 +137,7 @@ _SAME: Final = {
 # Types -> helpers of the same number with another contract.
 VARIANTS: Final = {
     "sk_reuseport syscall tracing lsm": " 46 get_socket_cookie sk -> num",
+    "perf_event": " 27 get_stackid ctx map any -> num",
     "cgroup_sock": "107 sk_storage_get map ctx value? any -> value?",
     "sk_lookup": "124 sk_assign ctx sk? any -> num",
     "syscall tracing lsm": "188 xdp_get_buff_len btf -> num",

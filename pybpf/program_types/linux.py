@@ -136,7 +136,7 @@ NETFILTER: Final = _linux(
     "netfilter", layouts.NF_CTX, "netfilter", returns=(0, 1), verdicts={0: "DROP", 1: "ACCEPT"}
 )
 
-SOCK_OPS: Final = _linux("sock_ops", layouts.SOCK_OPS, "sockops", returns=(0, 1))
+SOCK_OPS: Final = _linux("sock_ops", layouts.SOCK_OPS, "sockops", packet_arguments=False, returns=(0, 1))
 
 _HOOKED_SOCK: Final = ("src_ip4", "src_ip6", "src_port")
 _SET_SOCK: Final = ("bound_dev_if", "mark", "priority")
@@ -195,6 +195,7 @@ CGROUP_SOCKOPT: Final = _linux(
     layouts.SOCKOPT.read_only_but("optlen", "retval"),
     "cgroup/getsockopt cgroup/setsockopt",
     packet_writable=True,
+    packet_arguments=True,
     returns=(0, 1),
     attached={
         "cgroup/setsockopt": {

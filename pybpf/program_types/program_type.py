@@ -37,7 +37,8 @@ class ProgramType:
     for people; `sections` are the section names that libbpf's conventions give the type, each for itself and, before a
     ``/``, for what stands behind it; `attached` says for some of them what is different there, as arguments of
     `dataclasses.replace`. `map_numbers` says what the type numbers of 20-byte map definitions mean. `packet_loads`: LD_ABS
-    and LD_IND are allowed. `sleepable`: helpers that sleep may be called. `runnable`: pybpf can run such programs, not only
+    and LD_IND are allowed. `packet_arguments`: whether memory arguments of helpers may lie in the packet; None if each helper
+    says that. `sleepable`: helpers that sleep may be called. `runnable`: pybpf can run such programs, not only
     verify them.
     """
 
@@ -56,6 +57,7 @@ class ProgramType:
     numbering: Mapping[int, Helper] = field(default_factory=dict)
     attached: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     packet_loads: bool = False
+    packet_arguments: bool | None = None
     sleepable: bool = False
     runnable: bool = True
 
