@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 SHARED = Path(__file__).parents[2] / "shared/data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _code_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Native code is cached for the session, and neither found nor left in anybody's home."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYBPF_CACHE", str(tmp_path_factory.mktemp("code")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from pybpf.jit import builtin_ir, engine
+from pybpf.jit import builtin_ir, codegen
 
 if TYPE_CHECKING:
     from pybpf.regions import Bytes
@@ -121,4 +121,4 @@ _new_function.restype = ctypes.py_object
 
 @cache
 def _trampoline() -> Any:
-    return engine.build(builtin_ir.TEXT, builtin_ir.EXPORTS)
+    return codegen.build(builtin_ir.TEXT, builtin_ir.EXPORTS)

@@ -1,9 +1,9 @@
-"""The only file that talks to LLVM: from the text of a module to machine code at an address.
+"""The only file that talks to LLVM: from the text of a module to an object file.
 
-    text --parse, verify--> module --passes--> module --code generation--> object file --link--> image --load--> Code
+    text --parse, verify--> module --passes--> module --code generation--> object file
 
-Neither object file nor image holds an address of the host, so they can be kept and loaded by another process on the same kind of machine.
-Where images cannot be used (`pybpf.jit.image`), LLVM's linker loads the object file itself.
+An object file holds no address of the host, so it can be kept and loaded by another process on the same kind of machine. Where pybpf's own
+linker cannot be used (`pybpf.jit.image`), LLVM's loads it.
 
 What llvmlite 0.50 asks of us. A pass builder keeps callbacks into every run it has taken part in, so each run gets a new one; a
 standard pipeline runs once, and must be disposed of by hand, since its own method is hidden by an empty one; what remains of
@@ -15,37 +15,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from enum import Enum
 from functools import cache
 from itertools import count
 from typing import Any, Final
 
+import llvmlite
 import llvmlite.binding as llvm
 
 from pybpf.errors import InternalError
-from pybpf.jit.image import Image, NotFlat, link
-from pybpf.jit.loader import Code, LoadedImage, loads_images
-
-
-class Level(Enum):
-    """How much work goes into the code."""
-
-    QUICK = "quick"  # inlining, registers for stack slots, local simplification
-    FULL = "full"  # what clang does at -O2, loops and vectors included
-
-
-def build(ir: str, exports: Sequence[str], level: Level = Level.FULL) -> Code:
-    """Compile a module and load it: see `compile` and `load`."""
-    return load(compile(ir, exports, level), exports)
-
-
-def compile(ir: str, exports: Sequence[str], level: Level = Level.FULL) -> bytes:
-    """What `load` takes of a module: an image where they can be used, else the object file."""
-    object_file = emit(ir, level)
-    try:
-        return link(object_file, exports).to_bytes() if loads_images() else object_file
-    except NotFlat:
-        return object_file
+from pybpf.jit.codegen import Level
 
 
 def emit(ir: str, level: Level = Level.FULL) -> bytes:
@@ -64,24 +42,11 @@ def emit(ir: str, level: Level = Level.FULL) -> bytes:
         return bytes(machine.emit_object(module))
 
 
-def load(compiled: bytes, exports: Sequence[str]) -> Code:
-    """Load what `compile` made, in this process or another on the same kind of machine. What the code needs from outside (memcpy, ...)
-    comes from the process.
-
-    Raises `InternalError` for a symbol that is nowhere, or where the system refuses executable memory.
-    """
-    if compiled.startswith(_ELF):
-        return _Library(compiled, exports)
-    try:
-        return LoadedImage(Image.from_bytes(compiled))
-    except OSError as error:
-        raise InternalError(f"the system gives no executable memory: {error.strerror}") from None
-
-
-class _Library:
+class Library:
     """An object file that LLVM's linker has loaded: `Code`."""
 
     def __init__(self, object_file: bytes, exports: Sequence[str]) -> None:
+        """Raises `InternalError` for a symbol that is nowhere."""
         library = llvm.JITLibraryBuilder().add_object_img(object_file).add_current_process()
         for name in exports:
             library.export_symbol(name)
@@ -97,7 +62,16 @@ class _Library:
         return self._addresses[name]
 
 
-_ELF: Final = b"\x7fELF"
+def version() -> str:
+    """The version of llvmlite."""
+    return str(llvmlite.__version__)
+
+
+def processor() -> str:
+    """The name that LLVM gives this machine's processor, and its features."""
+    return f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
+
+
 _LOCK: Final = threading.RLock()
 _LIBRARIES: Final = count()
 

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from pybpf.errors import ArgumentError
-from pybpf.jit import engine, map_ir
+from pybpf.jit import codegen, map_ir
 from pybpf.maps import BpfMap
 from pybpf.program import MapSpec
 
@@ -84,7 +84,7 @@ class NativeOperations:
 @cache
 def _function(shape: MapSpec, operation: str) -> Any:
     """An operation of all maps of a shape. The code stays for the life of the process."""
-    code = engine.build(map_ir.module(shape, operation), [operation], engine.Level.QUICK)
+    code = codegen.build(map_ir.module(shape, operation), [operation], codegen.Level.QUICK)
     kinds = (_TYPES[kind] for kind in map_ir.PARAMETERS[operation])
     function = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(code.address(operation))
     function.code = code  # type: ignore[attr-defined]

@@ -12,8 +12,8 @@ from pybpf.errors import ArgumentError
 from pybpf.instruction import Instruction
 from pybpf.isa import MAX_REGISTER, Kind
 from pybpf.jit.blocks import register_effect
+from pybpf.jit.codegen import Level, build
 from pybpf.jit.driver import ENTRY_POINTS, EXPORTS
-from pybpf.jit.engine import Level, build
 from pybpf.jit.lower import lower
 from pybpf.jit.native import NativeProgram
 from pybpf.memory import STACK_SIZE

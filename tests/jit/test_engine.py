@@ -14,9 +14,10 @@ import pytest
 
 import pybpf
 from pybpf.errors import InternalError
-from pybpf.jit import NativeProgram, engine
+from pybpf.jit import NativeProgram, codegen, engine
+from pybpf.jit.codegen import Level
 from pybpf.jit.driver import ENTRY_POINTS, EXPORTS
-from pybpf.jit.engine import Level
+from pybpf.jit.loader import Code
 from pybpf.jit.lower import lower
 
 VERIFIED = pybpf.verify(pybpf.Program.from_asm("r0 = r2\n exit", "filter"))
@@ -43,18 +44,18 @@ define void @copy(ptr %to, ptr %from, i64 %size) {
 PROTOTYPE = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64)
 
 
-def call(code: engine.Code, name: str, argument: int) -> int:
+def call(code: Code, name: str, argument: int) -> int:
     return PROTOTYPE(code.address(name))(argument)
 
 
 @pytest.mark.parametrize("level", Level)
 def test_build(level):
-    assert call(engine.build(TWICE, ["twice"], level), "twice", 5) == 50
+    assert call(codegen.build(TWICE, ["twice"], level), "twice", 5) == 50
 
 
 def test_object_is_loaded_as_often_as_one_likes():
     object_file = engine.emit(TWICE)
-    first, second = engine.load(object_file, ["twice"]), engine.load(object_file, ["twice"])
+    first, second = codegen.load(object_file, ["twice"]), codegen.load(object_file, ["twice"])
     assert first.address("twice") != second.address("twice")
     assert call(first, "twice", 3) == call(second, "twice", 3) == 18
 
@@ -65,8 +66,8 @@ def test_object_is_loaded_by_another_process(tmp_path):
     path = tmp_path / "twice.o"
     path.write_bytes(engine.emit(TWICE))
     script = (
-        "import ctypes, sys; from pathlib import Path; from pybpf.jit import engine;"
-        "code = engine.load(Path(sys.argv[1]).read_bytes(), ['twice']);"
+        "import ctypes, sys; from pathlib import Path; from pybpf.jit import codegen;"
+        "code = codegen.load(Path(sys.argv[1]).read_bytes(), ['twice']);"
         "print(ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_uint64)(code.address('twice'))(6))"
     )
     done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
@@ -74,7 +75,7 @@ def test_object_is_loaded_by_another_process(tmp_path):
 
 
 def test_what_code_needs_comes_from_the_process():
-    code = engine.build(COPY, ["copy"])
+    code = codegen.build(COPY, ["copy"])
     source, target = ctypes.create_string_buffer(b"x" * 5000), ctypes.create_string_buffer(5001)
     ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)(code.address("copy"))(
         target, source, 5000
@@ -102,7 +103,7 @@ def test_invalid_text_is_our_bug_and_comes_with_the_error(text, reason):
 def test_symbol_that_is_nowhere(capfd):
     text = "declare i64 @no_such_function()\ndefine i64 @f() {\n  %r = call i64 @no_such_function()\n  ret i64 %r\n}\n"
     with pytest.raises(InternalError, match="cannot be linked"):
-        engine.build(text, ["f"])
+        codegen.build(text, ["f"])
     assert capfd.readouterr() == ("", "")
 
 
@@ -110,7 +111,7 @@ def test_threads_compile_at_once():
     found: dict[int, int] = {}
 
     def work(number: int) -> None:
-        code = engine.build(TWICE.replace("%s, %s", f"%s, {number}"), ["twice"], Level.QUICK)
+        code = codegen.build(TWICE.replace("%s, %s", f"%s, {number}"), ["twice"], Level.QUICK)
         found[number] = call(code, "twice", 10)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
@@ -122,7 +123,7 @@ def test_threads_compile_at_once():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", [engine.compile, lambda text, _, level: engine.emit(text, level)])
+@pytest.mark.parametrize("form", [codegen.compile, lambda text, _, level: engine.emit(text, level)])
 def test_code_that_nobody_holds_is_given_back(form):
     """An image is unmapped with its code; an object file that needed LLVM's linker leaves some kilobytes of bookkeeping (docs/jit.md).
 
@@ -136,7 +137,7 @@ def test_code_that_nobody_holds_is_given_back(form):
 
     def cycles(count: int) -> None:
         for _ in range(count):
-            code = engine.load(compiled, ["at"])
+            code = codegen.load(compiled, ["at"])
             assert call(code, "at", 1) == 0x9E37_79B9_7F4A_7C15 % 2**63
             del code
         gc.collect()
@@ -150,11 +151,11 @@ def test_code_that_nobody_holds_is_given_back(form):
 @pytest.mark.slow
 def test_programs_that_come_and_go_leave_nothing():
     """Loading, binding, calling and dropping a program 20,000 times; 100 bytes of each would be 2 MB."""
-    compiled = engine.compile(lower(VERIFIED) + ENTRY_POINTS, EXPORTS)
+    compiled = codegen.compile(lower(VERIFIED) + ENTRY_POINTS, EXPORTS)
 
     def cycles(count: int) -> int:
         for _ in range(count):
-            native = NativeProgram(VERIFIED.program, VERIFIED.type, engine.load(compiled, EXPORTS)).bind()
+            native = NativeProgram(VERIFIED.program, VERIFIED.type, codegen.load(compiled, EXPORTS)).bind()
             function = native.builtin(native.run)
             assert function is not None
             assert (function.call(b"abc"), native.run(b"ab")) == (3, 2)

@@ -3,7 +3,7 @@ import random
 
 import pytest
 
-from pybpf.jit import engine, hash_ir
+from pybpf.jit import codegen, hash_ir
 from pybpf.lookup3 import hashlittle
 
 LENGTHS = [*range(40), 63, 64, 65, *range(94, 123), 1000, 4095, 4096]
@@ -14,7 +14,7 @@ def exported(ir: str, name: str, signature: str, call: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def module() -> engine.Code:
+def module() -> codegen.Code:
     ir = exported(
         hash_ir.hashlittle(),
         "any",
@@ -30,11 +30,11 @@ def module() -> engine.Code:
             f"@inner{n}(ptr %d, i32 %s)",
         )
     names = ["any", *(f"{kind}{n}" for n in LENGTHS for kind in ("zero", "seeded"))]
-    return engine.build(ir, names, engine.Level.QUICK)
+    return codegen.build(ir, names, codegen.Level.QUICK)
 
 
 @pytest.mark.slow
-def test_every_form_is_the_reference(module: engine.Code) -> None:
+def test_every_form_is_the_reference(module: codegen.Code) -> None:
     """Random data at an odd address, every length up to 39, around each limit and up to 4096."""
     chance = random.Random(3)
     word, size = ctypes.c_uint32, ctypes.c_uint64

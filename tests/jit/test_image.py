@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import pybpf
-from pybpf.jit import engine
+from pybpf.jit import codegen, engine
+from pybpf.jit.codegen import Level
 from pybpf.jit.driver import ENTRY_POINTS, EXPORTS
-from pybpf.jit.engine import Level
 from pybpf.jit.image import Image, NotFlat, link
 from pybpf.jit.loader import LoadedImage, loads_images
 from pybpf.jit.lower import lower
@@ -120,7 +120,7 @@ def test_data_that_can_be_written_is_refused_and_llvm_s_linker_takes_it():
     )
     with pytest.raises(NotFlat, match="section"):
         link(engine.emit(text), ["next"])
-    code = engine.build(text, ["next"])
+    code = codegen.build(text, ["next"])
     call = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)(code.address("next"))
     assert [call(2), call(1)] == [5, 7]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from pybpf import maps
-from pybpf.jit import engine, map_ir
+from pybpf.jit import codegen, map_ir
 from pybpf.jit.map_operations import NativeOperations
 from pybpf.maps import HashMap, layout
 from tests.jit.ghosts import KEY_SIZE, ghosts
@@ -56,7 +56,7 @@ class Interrupted:
         before, function, after = _function(map_ir.module(table.spec, operation), place[0])
         assert function.count(place[1]) == 1, "the place to interrupt is not in the code, or not alone"
         text = function.replace(place[1], f"call void inttoptr (i64 {address} to ptr)()\n  {place[1]}")
-        self._code = engine.build(before + text + after, [operation], engine.Level.FULL)
+        self._code = codegen.build(before + text + after, [operation], codegen.Level.FULL)
         parameters = [
             ctypes.c_void_p if kind == "ptr" else ctypes.c_uint64 for kind in map_ir.PARAMETERS[operation]
         ]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pybpf import MapSpec, maps
-from pybpf.jit import engine, map_ir
+from pybpf.jit import codegen, map_ir
 from pybpf.jit.map_operations import NativeOperations
 from pybpf.lookup3 import hashlittle
 from tests.maps.specs import array_spec, hash_spec
@@ -140,7 +140,7 @@ def test_ten_million_entries() -> None:
     count = 10_000_000
     spec = hash_spec(4, 4, count)
     table = maps.create(spec)
-    code = engine.build(map_ir.operations(0, spec) + BULK, ["bulk"], engine.Level.FULL)
+    code = codegen.build(map_ir.operations(0, spec) + BULK, ["bulk"], codegen.Level.FULL)
     bulk = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_uint64] * 4)(code.address("bulk"))
     keys = np.arange(2 * count, dtype="<u4") * np.uint32(2654435761)
     assert bulk(table.address, keys.ctypes.data, count + 1, 1) == count == len(table)

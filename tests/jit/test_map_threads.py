@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pybpf import MapSpec, maps
-from pybpf.jit import engine, map_ir
+from pybpf.jit import codegen, map_ir
 from pybpf.jit.map_operations import NativeOperations
 from pybpf.maps import layout
 from tests.jit.ghosts import KEY_SIZE, ghosts
@@ -135,8 +135,8 @@ end:
 
 def native(spec: MapSpec, text: str, *signatures: tuple[str, int]) -> list[Callable[..., int]]:
     """Functions of a module that holds the map's operations: names and numbers of 64-bit parameters."""
-    code = engine.build(
-        map_ir.operations(0, spec) + text, [name for name, _ in signatures], engine.Level.FULL
+    code = codegen.build(
+        map_ir.operations(0, spec) + text, [name for name, _ in signatures], codegen.Level.FULL
     )
 
     def bound(name: str, parameters: int) -> Callable[..., int]:
