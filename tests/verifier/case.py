@@ -20,6 +20,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,7 @@ def _case(path: Path, start: re.Match[str], lines: list[str]) -> Case:
     return Case(name, verdict, "\n".join(lines), reason, blamed, options, minimum_length)
 
 
+@cache
 def all_cases() -> list[tuple[str, Case]]:
     """Every case with the name of its file."""
     return [(path.stem, case) for path in sorted(CASES.glob("*.bpf")) for case in read(path)]

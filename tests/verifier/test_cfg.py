@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pybpf import Instruction, Program, assemble
 from pybpf.isa import Kind, Operand, op
-from pybpf.verifier.cfg import Block, Graph, StructureError, build
+from pybpf.verifier.cfg import MAX_LOOP_DEPTH, Block, Graph, StructureError, build
 
 EXIT = Instruction(op(Kind.EXIT, "exit"))
 BRANCH = op(Kind.BRANCH, "jeq", operand=Operand.IMM)
@@ -180,14 +180,14 @@ def depth_first(code: Mapping[int, Instruction]) -> list[tuple[int, int]]:
     return edges
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(programs())
 def test_back_edges_are_those_of_a_plain_search(program: Program) -> None:
     """In the order of discovery, by instructions and not by blocks."""
     assert list(build(program).back_edges) == depth_first(program.code)
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(programs())
 def test_blocks_partition_the_program(program: Program) -> None:
     """Every instruction stands in one block; blocks follow each other as their instructions do."""
@@ -201,7 +201,7 @@ def test_blocks_partition_the_program(program: Program) -> None:
         assert set(block.successors) <= set(blocks)
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(programs())
 def test_order_is_a_weak_topological_one(program: Program) -> None:
     """Bourdoncle's condition: an edge goes forwards, or to the head of a loop that it starts in."""
@@ -212,7 +212,7 @@ def test_order_is_a_weak_topological_one(program: Program) -> None:
             assert block.position < blocks[successor].position or successor in block.loops
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(programs())
 def test_loops_are_nested_and_stand_together(program: Program) -> None:
     """A loop's blocks are a run of positions with the head first; a block's loops are its head's loops and perhaps its own."""
@@ -246,7 +246,7 @@ def _reaches(blocks: Mapping[int, Block], start: int, goal: int) -> bool:
     return False
 
 
-@settings(max_examples=300)
+@settings(max_examples=120)
 @given(programs())
 def test_what_lies_on_a_cycle_may_be_executed_again(program: Program) -> None:
     """Exactly the instructions of blocks that can be reached from themselves."""
@@ -258,9 +258,23 @@ def test_what_lies_on_a_cycle_may_be_executed_again(program: Program) -> None:
     assert found.executed_again == cyclic
 
 
-@pytest.mark.slow
+def nested(depth: int) -> Program:
+    """So many loops of one instruction, each in the next."""
+    body = {pc: Instruction(op(Kind.ALU, "mov", operand=Operand.IMM)) for pc in range(depth)}
+    back = {depth + k: Instruction(BRANCH, offset=-2 * k - 2) for k in range(depth)}
+    return Program("nested", body | back | {2 * depth: EXIT})
+
+
+def test_loops_nest_only_so_deep() -> None:
+    """The work grows faster than the depth, so there is a limit, with the head one too deep to blame."""
+    assert len(build(nested(MAX_LOOP_DEPTH)).back_edges) == MAX_LOOP_DEPTH
+    with pytest.raises(StructureError) as refused:
+        build(nested(MAX_LOOP_DEPTH + 1))
+    assert (refused.value.reason, refused.value.pc) == ("loop-depth", MAX_LOOP_DEPTH)
+
+
 def test_a_long_chain_of_branches() -> None:
-    """The passes do not recurse: 20,000 branches, and 20,000 nested loops of one block each way."""
+    """The passes do not recurse: 20,000 blocks, one after the other."""
     size = 20_000
     forward = {pc: Instruction(BRANCH, offset=0) for pc in range(size)} | {size: EXIT}
     assert len(build(Program("forward", forward)).functions[0].blocks) == size + 1
