@@ -36,7 +36,14 @@ from pybpf.syntax import Syntax
     help="As clang and llvm-objdump write, or as binutils and uBPF do.",
 )
 def command(
-    file: str, name: str | None, type: str | None, btf: str | None, source: bool, pcs: bool, encoding: bool, syntax: Syntax
+    file: str,
+    name: str | None,
+    type: str | None,
+    btf: str | None,
+    source: bool,
+    pcs: bool,
+    encoding: bool,
+    syntax: Syntax,
 ) -> None:
     """Print programs as assembler text, with the lines of C that they come from."""
     programs = choose(file, read_object(file, type, btf), name)
