@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from pybpf import asm, directives, helpers
+from pybpf import asm, directives, helpers, map_types
+from pybpf.helpers import MEMORY, UNPROVED
 from pybpf.helpers.access import GROUPS, select
 from pybpf.isa import OPS, Kind, Op
-from pybpf.program_types import BY_NAME, ProgramType
+from pybpf.maps import TYPES as MADE
+from pybpf.program_types import ALIASES, BY_NAME, OBJECTS, Context, FieldKind, ProgramType
 
 HERE = Path(__file__).parent
 NOTE: Final = "<!-- Written by generate.py from the tables of pybpf: change those. -->"
@@ -129,8 +131,11 @@ def helper_functions() -> Iterator[str]:
     yield NOTE
     yield prose(helpers.__doc__)
     yield (
-        "A helper that *runs* has a body in pybpf; any other is known to the verifier alone. *Effects* are what a call changes "
-        "beside r0 to r5: after `packet` every pointer into the packet is lost."
+        "A helper that *runs* has a body in pybpf; any other is known to the verifier alone, and where that cannot prove its contract "
+        "yet, the table names the feature that is missing, and a program that calls it is `unsupported`. *Notes*: `moves the "
+        "packet` loses every pointer into it; `packet` takes memory arguments that lie in the packet; `acquires` gives what must be "
+        "given back; `casts` gives its argument as another type; `sleeps` is for programs that may; `GPL` is for programs under that "
+        "licence, which Linux asks for and pybpf does not."
     )
     for heading, rows in (("Oko's numbers", helpers.OKO), ("Linux's numbers", helpers.LINUX)):
         yield f"## {heading}"
@@ -139,12 +144,14 @@ def helper_functions() -> Iterator[str]:
                 str(number),
                 f"`{each.name}`",
                 f"`{each.contract}`",
-                ", ".join(sorted(each.effects)),
-                _mark(each),
+                ", ".join(_notes(each)),
+                ", ".join(sorted({UNPROVED[argument] for argument in each.args if argument in UNPROVED}))
+                or "yes",
+                "yes" if each.body is not None else "no",
             )
             for number, each in sorted(rows.items())
         )
-        yield "\n".join(table(("number", "name", "contract", "effects", "runs"), cells))
+        yield "\n".join(table(("number", "name", "contract", "notes", "verified", "runs"), cells))
     yield "## What a program type may call"
     yield "`filter` may call all of Oko's; the other types have Linux's numbers. A group stands for the helpers and groups that it names."
     yield "\n".join(table(("group", "helpers"), ((f"`{n}`", " ".join(g.split())) for n, g in GROUPS.items())))
@@ -183,13 +190,148 @@ def _by_table() -> list[tuple[list[str], ProgramType]]:
     return groups
 
 
-def _mark(helper: helpers.Helper) -> str:
-    return "yes" if helper.body is not None else "no"
+def _notes(helper: helpers.Helper) -> Iterator[str]:
+    """What is to be known of a helper beside its contract."""
+    yield from (f"moves the {effect}" for effect in sorted(helper.effects))
+    notes = {
+        "packet": helper.takes_packet and bool(MEMORY.keys() & set(helper.args)),
+        "acquires": helper.acquires,
+        "casts": helper.casts,
+        "sleeps": helper.sleeps,
+        "GPL": helper.gpl,
+    }
+    yield from (note for note, holds in notes.items() if holds)
+
+
+def program_types_page() -> Iterator[str]:
+    """program-types.md."""
+    yield "# Program types"
+    yield NOTE
+    yield (
+        "What r1 holds at the start, which results are allowed, and which sections of an object stand for a type: by libbpf's "
+        "conventions, each name also with anything behind a slash. Where the attach type makes a difference, the section says it. "
+        "Types that do not *run* are verified only. Other names: "
+        + ", ".join(f"`{alias}` is `{name}`" for alias, name in ALIASES.items())
+        + "."
+    )
+    heads = ("type", "sections", "context", "packet", "results", "runs")
+    yield "\n".join(table(heads, map(_program_type_row, BY_NAME.values())))
+    yield "## Contexts"
+    yield (
+        "Fields with the sizes of the loads and stores that are allowed, each at offsets that are multiples of it; a load of `front` "
+        "begins where the field does."
+    )
+    for layout, names in _layouts().items():
+        yield f"### {layout.name}: {', '.join(names)}"
+        yield "\n".join(_layout_table(layout))
+    yield "## Structures of the kernel"
+    yield "What some fields of contexts point to, and what some helpers give."
+    for kind, layout in OBJECTS.items():
+        yield f"### {layout.name}: `{kind}`"
+        yield "\n".join(_layout_table(layout))
+
+
+def _program_type_row(type: ProgramType) -> tuple[str, ...]:
+    packet = "read and written" if type.packet_writable else "read"
+    sees = type.context is None or any(field.kind is FieldKind.PACKET for field in type.context.fields)
+    loads = "; LD_ABS, LD_IND" if type.packet_loads else ""
+    return (
+        f"`{type.name}`",
+        " ".join(f"`{section}`" for section in type.sections),
+        f"`{type.context.name}`" if type.context is not None else "r1 the packet, r2 its length",
+        (packet + loads if sees else loads.removeprefix("; ")) or "no",
+        "; ".join(_results(type)),
+        "yes" if type.runnable else "no",
+    )
+
+
+def _results(type: ProgramType) -> Iterator[str]:
+    yield _range(type.returns)
+    for section in type.attached:
+        there = type.at(section)
+        if there.returns != type.returns:
+            yield f"`{section}`: {_range(there.returns)}"
+
+
+def _range(returns: tuple[int, int] | None) -> str:
+    return (
+        "any"
+        if returns is None
+        else "only " + str(returns[0])
+        if returns[0] == returns[1]
+        else "{} to {}".format(*returns)
+    )
+
+
+def _layouts() -> dict[Context, list[str]]:
+    """The contexts, each with the types and sections that have it."""
+    layouts: dict[Context, list[str]] = {}
+    for type in BY_NAME.values():
+        if type.context is not None:
+            layouts.setdefault(type.context, []).append(f"`{type.name}`")
+            for section in type.attached:
+                there = type.at(section).context
+                if there is not None and there != type.context:
+                    layouts.setdefault(there, []).append(f"`{section}`")
+    return layouts
+
+
+def _layout_table(layout: Context) -> Iterator[str]:
+    rows = (
+        (
+            str(field.offset),
+            str(field.size),
+            f"`{field.name}`",
+            _sizes(field.loads) + (" front" if field.front else ""),
+            _sizes(field.stores) if field.writable else "",
+            field.kind.value,
+        )
+        for field in layout.fields
+    )
+    return table(("offset", "size", "field", "loads", "stores", "kind"), rows)
+
+
+def _sizes(sizes: tuple[int, ...] | None) -> str:
+    return "1 2 4 8" if sizes is None else " ".join(map(str, sizes))
+
+
+def map_types_page() -> Iterator[str]:
+    """map-types.md."""
+    yield "# Map types"
+    yield NOTE
+    yield (
+        "Linux's types of maps, what a lookup from a program gives, and the helpers that take such a map. Maps of the types that are *made* "
+        "exist in pybpf; the others are read, verified, and `unsupported` to create. A program that may sleep can use those marked so."
+    )
+    rows = (
+        (
+            str(type.number),
+            f"`{type.name}`",
+            type.gives if type.gives != "-" else "",
+            " ".join(f"`{helper}`" for helper in sorted(type.helpers)),
+            "yes" if type.sleepable else "no",
+            "yes" if type.name in MADE else "no",
+        )
+        for type in map_types.TYPES.values()
+    )
+    yield "\n".join(table(("number", "type", "gives", "helpers", "sleeping programs", "made"), rows))
+    yield (
+        "A map with the flag `BPF_F_RDONLY_PROG` (0x80) is only read by programs, one with `BPF_F_WRONLY_PROG` (0x100) only written. "
+        "A helper of the user's takes maps with keys and values. Into a `sockmap` or `sockhash` these types put sockets by "
+        "`map_update_elem`: "
+        + ", ".join(f"`{name}`" for name in sorted(map_types.SOCKET_MAP_TYPES["map_update_elem"]))
+        + "."
+    )
+    yield "## Oko's numbers"
+    numbers = ((str(number), f"`{name}`") for number, name in map_types.OKO_MAPS.items())
+    yield "\n".join(table(("number", "type"), numbers))
 
 
 PAGES: Final[dict[str, Callable[[], Iterator[str]]]] = {
     "instructions.md": instructions,
     "helpers.md": helper_functions,
+    "program-types.md": program_types_page,
+    "map-types.md": map_types_page,
 }
 
 
