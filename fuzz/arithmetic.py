@@ -123,9 +123,9 @@ def _range(code: str, width: int, left: Num, low: int, high: int) -> tuple[int, 
             return left.low + low, left.high + high
         case "mul" if left.high * high <= full:
             return left.low * low, left.high * high
-        case "div" if low > 0:
+        case "div" if 0 < low <= high:
             return left.low // high, left.high // low
-        case "mod" if low > 0:
+        case "mod" if 0 < low <= high:
             return 0, min(left.high, high - 1)
         case "or" | "xor":
             return 0, (1 << max(left.high.bit_length(), high.bit_length())) - 1

@@ -142,9 +142,9 @@ def cases(types: Sequence[ProgramType] = TYPES) -> st.SearchStrategy[Case]:
 # Files
 
 
-def write_case(case: Case, path: Path, note: str = "") -> None:
-    """Write a case as assembler text; inputs and policy stand in comments that `read_case` reads back."""
-    path.write_text("\n".join(_lines(case, note)) + "\n")
+def text_of(case: Case, note: str = "") -> str:
+    """A case as assembler text; inputs and policy stand in comments that `read_case` reads back."""
+    return "\n".join(_lines(case, note)) + "\n"
 
 
 def _lines(case: Case, note: str) -> Iterator[str]:

@@ -1,0 +1,80 @@
+"""What a campaign has seen: how many programs, of what kinds, with what verdicts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pybpf import Program, VerifiedProgram
+from pybpf.isa import OPS, Op
+
+NEVER: frozenset[str] = frozenset({"kfunc", "register", "abs", "ind", "variable", "function"})
+"""Operators that generated programs do not have: calls through registers, packet loads, what the loader resolves."""
+
+
+@dataclass(slots=True)
+class Statistics:
+    """Counts that can be added up."""
+
+    programs: int = 0
+    accepted: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    harmless: int = 0
+    """Refused programs that no packet made trap."""
+    runs: int = 0
+    instructions: int = 0
+    cut: int = 0
+    native_runs: int = 0
+    kernel_programs: int = 0
+    kernel_runs: int = 0
+    kernel_stricter: Counter[str] = field(default_factory=Counter)
+    kernel_laxer: Counter[str] = field(default_factory=Counter)
+    rows: Counter[Op] = field(default_factory=Counter)
+    helpers: Counter[str] = field(default_factory=Counter)
+    sizes: Counter[int] = field(default_factory=Counter)
+    slowest: float = 0.0
+    """Seconds of the slowest verification."""
+
+    def add(self, other: Statistics) -> None:
+        """Add another's counts."""
+        for name in self.__slots__:
+            if name == "slowest":
+                self.slowest = max(self.slowest, other.slowest)
+            else:
+                setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def saw(self, program: Program, verified: VerifiedProgram) -> None:
+        """An accepted program."""
+        self.accepted += 1
+        self.rows.update({instruction.op for instruction in program.code.values()})
+        self.helpers.update(verified.type.helpers[number].name for number in verified.facts.helpers)
+
+    def report(self) -> Iterator[str]:
+        """Lines for people."""
+        accepted = 100 * self.accepted / max(self.programs, 1)
+        yield f"{self.programs} programs, {self.accepted} accepted ({accepted:.1f} %), slowest verification {self.slowest:.2f} s"
+        if self.sizes:
+            total = sum(size * count for size, count in self.sizes.items())
+            yield f"slots of a program: {total / max(self.programs, 1):.0f} on average, {max(self.sizes)} at most"
+        yield f"{self.runs} runs, {self.instructions} instructions, {self.cut} runs cut short; {self.native_runs} runs of native code compared"
+        refused = self.programs - self.accepted
+        yield f"{refused} refused, {self.harmless} of them trapped on no packet"
+        for reason, count in self.refused.most_common():
+            yield f"    {reason:<24}{count}"
+        rows = [op for op in OPS if op.code not in NEVER]
+        missing = [op for op in rows if op not in self.rows]
+        yield f"instructions in accepted programs: {len(rows) - len(missing)} of {len(rows)} rows"
+        for op in missing:
+            yield f"    never: {op.mnemonic}"
+        yield "helpers: " + (", ".join(f"{name} {count}" for name, count in self.helpers.most_common()) or "none")
+        if self.kernel_programs:
+            yield f"Linux: {self.kernel_programs} programs, {self.kernel_runs} runs compared"
+            yield f"    accepted here, refused by Linux: {self.kernel_stricter.total()}"
+            for name, count in self.kernel_stricter.most_common():
+                yield f"        {name:<24}{count}"
+            yield f"    refused here, accepted by Linux: {self.kernel_laxer.total()}"
+            for name, count in self.kernel_laxer.most_common():
+                yield f"        {name:<24}{count}"
+
+
