@@ -36,7 +36,10 @@ show-refusal:
 	@echo
 	@$(PYBPF) verify examples/objects/v3/unsafe/off_by_one.o; test $$? -eq 1
 
-test: check ## all checks and all tests, with coverage
+test: check ## all checks and all tests
+	$(BIN)/python -m pytest
+
+coverage: $(VENV)/.development ## all tests, and which lines and branches they reach
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 
 check: $(VENV)/.development ## style, types and the directions of imports
@@ -89,4 +92,4 @@ define install
 	@touch $@
 endef
 
-.PHONY: help demo show-run show-refusal test check quick format objects reference dist clean
+.PHONY: coverage help demo show-run show-refusal test check quick format objects reference dist clean
