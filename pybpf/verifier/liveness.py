@@ -222,7 +222,9 @@ class _Liveness:
         match op.kind:
             case Kind.ALU:
                 used = operand if op.code.startswith("mov") else operand | dst
-                return Effect(used, dst, 0, dst, used)
+                # A number that moves a pointer must be bounded, whatever becomes of the pointer.
+                moves = op.code in ("add", "sub") and op.width == 64 and op.operand is Operand.REG
+                return Effect(used, dst, used if moves else 0, dst, used)
             case Kind.END:
                 return Effect(dst, dst, 0, dst, dst)
             case Kind.LOAD_IMM64:
