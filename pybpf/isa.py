@@ -309,7 +309,9 @@ def _jump_rows() -> Iterator[Op]:
     yield Op(
         JMP | 0x80, Kind.CALL, "kfunc", "call kfunc({imm})", "call kfunc({imm})", group="base32", src=2, imm=ANY
     )  # fmt: skip
-    yield Op(JMP | X | 0x80, Kind.CALL_REGISTER, "register", "callx r{dst}", "call %r{dst}", group="callx", dst=ANY)
+    yield Op(
+        JMP | X | 0x80, Kind.CALL_REGISTER, "register", "callx r{dst}", "call %r{dst}", group="callx", dst=ANY
+    )
     yield Op(JMP | 0x90, Kind.EXIT, "exit", "exit", "exit", group="base32")
 
 
