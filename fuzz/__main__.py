@@ -22,7 +22,9 @@ EVERY: float = 30.0
 @click.command()
 @click.option("--seconds", type=float, help="Stop after so many seconds.")
 @click.option("--count", type=int, help="Stop after so many programs.")
-@click.option("--seed", type=int, default=0, show_default=True, help="The same seed and count give the same programs.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="The same seed and count give the same programs."
+)
 @click.option("--jobs", type=int, default=1, show_default=True, help="Processes.")
 @click.option(
     "--property",
@@ -42,7 +44,12 @@ EVERY: float = 30.0
     show_default=True,
     help="Generated programs, mutants of them, mutants of compiled (real) programs.",
 )
-@click.option("--corpus", type=click.Path(file_okay=False, path_type=Path), default=CORPUS, help="Where findings are saved.")
+@click.option(
+    "--corpus",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=CORPUS,
+    help="Where findings are saved.",
+)
 def main(
     seconds: float | None,
     count: int | None,
@@ -61,7 +68,7 @@ def main(
         raise click.UsageError("say when to stop: --seconds or --count")
     console = Console(highlight=False)
     chosen = _properties(names, console)
-    with tempfile.TemporaryDirectory() as scratch, _Display(console, seconds, count) as display:
+    with tempfile.TemporaryDirectory() as scratch, _Display(console, corpus, seconds, count) as display:
         report = campaign(
             list(SOURCES) if "all" in sources else sources,
             chosen,
@@ -74,11 +81,7 @@ def main(
         )
     for line in report.statistics.report():
         console.print(line, markup=False)
-    for finding in report.findings:
-        console.print(f"found: {finding.message}", markup=False, style="red")
-    for path in save(report, corpus):
-        console.print(f"saved: {path}", markup=False, style="red")
-    sys.exit(1 if report.findings or report.crashed else 0)
+    sys.exit(1 if report.findings else 0)
 
 
 def _properties(names: tuple[str, ...], console: Console) -> list[str]:
@@ -91,9 +94,11 @@ def _properties(names: tuple[str, ...], console: Console) -> list[str]:
 
 
 class _Display:
-    """How far a campaign is: a bar on a terminal, otherwise a line now and then."""
+    """How far a campaign is: a bar on a terminal, otherwise a line now and then. Findings are saved and told of at once."""
 
-    def __init__(self, console: Console, seconds: float | None, count: int | None) -> None:
+    def __init__(self, console: Console, corpus: Path, seconds: float | None, count: int | None) -> None:
+        self._corpus = corpus
+        self._told = 0
         self._start = self._last = time.monotonic()
         self._seconds = seconds
         self._console = console
@@ -110,7 +115,11 @@ class _Display:
         self._bar.stop()
 
     def show(self, report: Report) -> None:
-        """Show the counts so far."""
+        """Show the counts so far, and what is new."""
+        for finding in report.findings[self._told :]:
+            path = save(finding, self._corpus)
+            self._console.print(f"found: {finding.message}\nsaved: {path}", markup=False, style="red")
+        self._told = len(report.findings)
         statistics, now = report.statistics, time.monotonic()
         rate = statistics.programs / max(now - self._start, 1e-9)
         text = f"{statistics.programs} programs ({rate:.0f}/s), {statistics.runs} runs, {len(report.findings)} found"

@@ -13,7 +13,14 @@ from fuzz.runs import FUEL
 from pybpf import BpfError, BudgetExceeded, Program, RefKind, VerifiedProgram
 
 CHANGING: Final = ("map_update_elem", "map_delete_elem")
-VARYING: Final = ("ktime_get_ns", "ktime_get_boot_ns", "ktime_get_coarse_ns", "ktime_get_tai_ns", "get_prandom_u32", "jiffies64")
+VARYING: Final = (
+    "ktime_get_ns",
+    "ktime_get_boot_ns",
+    "ktime_get_coarse_ns",
+    "ktime_get_tai_ns",
+    "get_prandom_u32",
+    "jiffies64",
+)
 MAX_PACKET: Final = 3000
 """Linux's test runs take what fits into a page."""
 
@@ -92,10 +99,10 @@ def _compare(case: Case, verified: VerifiedProgram, loaded: Loaded) -> int:
             result = ours.run(packet, contexts(verified.type))
         except BudgetExceeded:
             return number
-        value, left = loaded.run(packet)
-        if (result.value & 0xFFFF_FFFF, result.packet) != (value, left):
+        r0, left = loaded.run(packet)
+        if (result.value & 0xFFFF_FFFF, result.packet) != (r0, left):
             raise Disagreement(
-                f"packet {packet.hex()}: r0 {result.value:#x} and {result.packet.hex()}, in Linux {value:#x} and {left.hex()}"
+                f"packet {packet.hex()}: r0 {result.value:#x} and {result.packet.hex()}, in Linux {r0:#x} and {left.hex()}"
             )
     for name, map in maps.items():
         if dict(map) != dict(loaded.contents(name)):

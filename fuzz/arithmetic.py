@@ -6,6 +6,7 @@ from typing import Final
 
 from fuzz.code import Register, Source
 from fuzz.model import U64, Num
+from fuzz.numbers import at_least, limited
 from fuzz.writer import CONSTANTS, WIDE_CONSTANTS, Writer, statement
 from pybpf.isa import OPS, Kind
 
@@ -83,15 +84,15 @@ def bound(w: Writer) -> None:
     register = w.c.among(w.numbers())
     limit = w.c.among((63, 7, 15, 127, 255, 1500, 0x7FFF))
     if w.c.chance(30):
-        w.at_least(Register(register), limit, w.failure())
+        at_least(w, Register(register), limit, w.failure())
     else:
-        w.at_least(limit, Register(register), w.failure())
+        at_least(w, limit, Register(register), w.failure())
 
 
 @statement(2, lambda w: bool(w.numbers()))
 def small(w: Writer) -> None:
     """r &= 7"""
-    w.limited(w.changeable(w.c.among(w.numbers())), w.c.among((7, 15, 60, 255, 1000)))
+    limited(w, w.changeable(w.c.among(w.numbers())), w.c.among((7, 15, 60, 255, 1000)))
 
 
 def _immediate(w: Writer, code: str, width: int) -> int:

@@ -17,10 +17,11 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import strategies as st
 
-from fuzz.case import Case, cases, text_of
+from fuzz.case import Case, cases
 from fuzz.mutants import mutants, real_programs
 from fuzz.properties import check
 from fuzz.statistics import Statistics
+from fuzz.text import text_of
 
 BATCH: Final = 100
 """Programs that a process takes at a time."""
@@ -46,8 +47,6 @@ class Report:
 
     statistics: Statistics = field(default_factory=Statistics)
     findings: list[Finding] = field(default_factory=list)
-    crashed: list[str] = field(default_factory=list)
-    """Cases in work when a process died, as text."""
 
 
 def _generated() -> st.SearchStrategy[Case]:
@@ -147,12 +146,20 @@ def campaign(
                 try:
                     report = future.result()
                 except BrokenProcessPool:
-                    total.crashed += [path.read_text() for path in (notes, *running.values()) if path.exists()]
+                    total.crashed += [
+                        path.read_text() for path in (notes, *running.values()) if path.exists()
+                    ]
                     return total
                 notes.unlink(missing_ok=True)
                 total.statistics.add(report.statistics)
                 total.findings += report.findings
             progress(total)
+
+
+def _in_work(*notes: Path) -> list[Finding]:
+    """A process died: of one of the cases that were in work."""
+    message = "Died: a process died, of this case or of another that was in work then"
+    return [Finding(f"# {message}\n{path.read_text()}", message) for path in notes if path.exists()]
 
 
 def _batches(sources: Sequence[str], seed: int, programs: int | None) -> Iterator[tuple[str, int, int]]:
@@ -166,21 +173,10 @@ def _batches(sources: Sequence[str], seed: int, programs: int | None) -> Iterato
         left = None if left is None else left - examples
 
 
-def save(report: Report, folder: Path = CORPUS) -> list[Path]:
-    """Write the findings into a folder; equal ones fall together."""
+def save(finding: Finding, folder: Path = CORPUS) -> Path:
+    """Write a finding into a folder, under a name that equal findings share."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths: list[Path] = []
-    for finding in report.findings:
-        kind = finding.message.split(":", 1)[0].lower()
-        path = folder / f"{kind}-{_digest(finding.text)}.bpf"
-        path.write_text(finding.text)
-        paths.append(path)
-    for text in report.crashed:
-        path = folder / f"died-{_digest(text)}.bpf"
-        path.write_text("# a process died of this, or of another case in work then\n" + text)
-        paths.append(path)
-    return paths
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:10]
+    digest = hashlib.sha256(finding.text.encode()).hexdigest()[:10]
+    path = folder / f"{finding.message.split(':', 1)[0].lower()}-{digest}.bpf"
+    path.write_text(finding.text)
+    return path

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import count
-from pathlib import Path
 from random import Random
 from typing import Final
 
 from hypothesis import strategies as st
 
-import pybpf
 from fuzz.generate import TYPES, programs
-from pybpf import ArgumentError, MapError, MapSpec, Policy, Program, ProgramType, maps, program_types
+from pybpf import MapError, MapSpec, Program, ProgramType, maps, program_types
 from pybpf.maps import BpfMap
 from pybpf.program_types import Clock
 
@@ -30,7 +27,7 @@ SEED: Final = 1
 """Of the hashes of maps, so that runs repeat."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Case:
     """A program with its type as a value, the packets that it is run on one after the other, and what its maps hold before."""
 
@@ -42,6 +39,12 @@ class Case:
     def type(self) -> ProgramType:
         """The program's type."""
         return program_types.get(self.program.type or "")
+
+    def __repr__(self) -> str:
+        """The case as a file that `fuzz.text.read_case` reads."""
+        from fuzz.text import text_of
+
+        return f"<Case\n{text_of(self)}>"
 
     def make_maps(self) -> list[BpfMap]:
         """The program's maps, filled."""
@@ -79,7 +82,15 @@ def boundary_lengths(program: Program) -> list[int]:
     found: set[int] = set(BOUNDARIES)
     total = 0
     for instruction in program.code.values():
-        if 0 < instruction.imm <= 1500 and instruction.op.code in ("add", "jgt", "jge", "jlt", "jle", "mov", "imm"):
+        if 0 < instruction.imm <= 1500 and instruction.op.code in (
+            "add",
+            "jgt",
+            "jge",
+            "jlt",
+            "jle",
+            "mov",
+            "imm",
+        ):
             found |= {instruction.imm - 1, instruction.imm, instruction.imm + 1}
             if instruction.op.code == "add" and total + instruction.imm <= 256:
                 total += instruction.imm
@@ -130,58 +141,12 @@ def given_inputs(program: Program, packet_blobs: Sequence[bytes], map_blob: byte
 
 def inputs(program: Program) -> st.SearchStrategy[Case]:
     """The program on several packets in a row, its maps filled in some way."""
-    several = st.lists(_blob, min_size=1, max_size=PACKETS) | st.lists(_blob, min_size=PACKETS, max_size=PACKETS)
+    several = st.lists(_blob, min_size=1, max_size=PACKETS) | st.lists(
+        _blob, min_size=PACKETS, max_size=PACKETS
+    )
     return st.builds(given_inputs, st.just(program), several, _blob)
 
 
 def cases(types: Sequence[ProgramType] = TYPES) -> st.SearchStrategy[Case]:
     """Generated programs on generated inputs."""
     return programs(types).flatmap(inputs)
-
-
-# Files
-
-
-def text_of(case: Case, note: str = "") -> str:
-    """A case as assembler text; inputs and policy stand in comments that `read_case` reads back."""
-    return "\n".join(_lines(case, note)) + "\n"
-
-
-def _lines(case: Case, note: str) -> Iterator[str]:
-    for line in note.splitlines():
-        yield f"# {line}".rstrip()
-    base = program_types.get(case.type.name).policy
-    for item in fields(Policy):
-        value = getattr(case.type.policy, item.name)
-        if value != getattr(base, item.name):
-            yield f"#: policy {item.name} {value}"
-    for packet in case.packets:
-        yield f"#: packet {packet.hex()}"
-    for name, entries in case.entries.items():
-        for key, value in entries:
-            yield f"#: entry {name} {key.hex()} {value.hex()}"
-    yield pybpf.disassemble(case.program)
-
-
-_DIRECTIVE: Final = re.compile(r"^#: (\w+) ?(.*)$", re.MULTILINE)
-
-
-def read_case(path: Path) -> Case:
-    """The case of a file. Raises `ArgumentError` for a directive that is not known, `AssemblyError` for text that is no program."""
-    text = path.read_text()
-    program = pybpf.assemble(text, name=path.stem)
-    type_ = program_types.get(program.type or "")
-    packets: list[bytes] = []
-    entries: dict[str, Entries] = {}
-    for word, rest in _DIRECTIVE.findall(text):
-        match [word, *rest.split()]:
-            case ["policy", name, value]:
-                changed = {"True": True, "False": False}.get(value, value)
-                type_ = replace(type_, policy=replace(type_.policy, **{name: changed if isinstance(changed, bool) else int(value)}))
-            case ["packet", *octets]:
-                packets.append(bytes.fromhex("".join(octets)))
-            case ["entry", name, key, value]:
-                entries[name] = (*entries.get(name, ()), (bytes.fromhex(key), bytes.fromhex(value)))
-            case _:
-                raise ArgumentError(f"{path}: unknown directive {word!r}")
-    return Case(replace(program, type=type_), tuple(packets), entries)

@@ -16,6 +16,10 @@ SIZE: Final = 24
 """Bytes that a statement gets."""
 
 
+class Abandon(Exception):
+    """A statement cannot go on: something that it needs is not to be had."""
+
+
 class Choices:
     """A stream of decisions."""
 
@@ -24,15 +28,17 @@ class Choices:
         self._at = 0
 
     def integer(self, low: int, high: int) -> int:
-        """A number from `low` to `high`; `low` is the simplest."""
+        """A number from `low` to `high`; `low` is the simplest. Raises `Abandon` if there is none."""
         count = high - low + 1
+        if count <= 0:
+            raise Abandon
         size = 1 if count <= 1 << 8 else 2 if count <= 1 << 16 else 4 if count <= 1 << 32 else 8
         chunk = self._data[self._at : self._at + size]
         self._at += size
         return low + int.from_bytes(chunk, "little") % count
 
     def among(self, options: Sequence[T]) -> T:
-        """One of the options; the first is the simplest."""
+        """One of the options; the first is the simplest. Raises `Abandon` if there is none."""
         return options[self.integer(0, len(options) - 1)]
 
     def chance(self, percent: int) -> bool:

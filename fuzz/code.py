@@ -131,9 +131,7 @@ class Code:
         pc = 0
         for instruction, target in self._rows:
             if target is not None:
-                distance = self._places[target] - pc - 1
-                field = "imm" if instruction.op.code in ("gotol", "local") else "offset"
-                instruction = replace(instruction, **{field: distance})
+                instruction = jumping(instruction, self._places[target] - pc - 1)
             code[pc] = instruction
             pc += instruction.slots
         starts = {0: "main", **{self._places[label]: name for label, name in self._functions.items()}}
@@ -158,3 +156,10 @@ class Code:
             self.put(Instruction(row, dst, source.number, offset), target)
         else:
             self.put(Instruction(row, dst, 0, offset, source), target)
+
+
+def jumping(instruction: Instruction, distance: int) -> Instruction:
+    """A jump, branch or local call that goes so many slots from the next instruction."""
+    if instruction.op.code in ("gotol", "local"):
+        return replace(instruction, imm=distance)
+    return replace(instruction, offset=distance)

@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import Final
 
 from fuzz.arithmetic import CONDITIONS
+from fuzz.choices import Abandon
 from fuzz.code import R10, Label, Register, Source
 from fuzz.maps import null_test, unanswered
 from fuzz.model import Buffer, Context, Frame, Kind, MapValue, Mixed, Num, Packet, State
+from fuzz.numbers import limited, number
 from fuzz.packets import data, end, inspect, pointer, reachable
-from fuzz.writer import CONSTANTS, MAX_FUNCTIONS, Abandon, Function, Writer, statement
+from fuzz.writer import CONSTANTS, MAX_FUNCTIONS, Function, Writer, statement
 
 MAX_DEPTH: Final = 4
 
@@ -58,10 +60,10 @@ def _test(w: Writer, fail: Label) -> None:
         case "null":
             null_test(w, w.c.among(unanswered(w)), fail)
         case _:
-            left = w.number()
+            left = number(w)
             right: Source = w.c.among(CONSTANTS)
             if w.c.chance(35):
-                right = Register(w.number())
+                right = Register(number(w))
             w.branch(w.c.among(CONDITIONS), left, right, fail, 32 if w.c.chance(35) else 64)
 
 
@@ -75,7 +77,9 @@ def correlate(w: Writer) -> None:
     w.set(held, Num(0, 0, w.fresh()))
     skip = Label()
     _condition(w, skip)
-    found = [r for r, kind in enumerate(w.state.registers) if isinstance(kind, (Packet, MapValue, Frame, Context))]
+    found = [
+        r for r, kind in enumerate(w.state.registers) if isinstance(kind, (Packet, MapValue, Frame, Context))
+    ]
     source = w.c.among([*found, R10])
     w.code.move(flag, 1)
     w.set(flag, Num(1, 1, w.fresh()))
@@ -198,7 +202,7 @@ def walk(w: Writer) -> None:
     w.block(w.c.integer(0, 2))
     if w.reachable:
         if w.c.chance(40):
-            length = w.limited(w.number(), 63)
+            length = limited(w, number(w), 63)
             w.code.alu("add", walker, Register(length))
         w.code.alu("add", walker, step)
         _restore(w, before)
@@ -214,8 +218,8 @@ def call(w: Writer) -> None:
     """r0 = f(r1, r2)"""
     if w.reserved & set(range(6)):
         raise Abandon
-    position = w.functions.index(w.function) + 1 if w.function in w.functions else 0
-    callable_ = w.functions[position:]
+    behind = w.functions.index(w.function) + 1 if w.function in w.functions else 0
+    callable_ = w.functions[behind:]
     if callable_ and (len(w.functions) == MAX_FUNCTIONS or w.c.chance(50)):
         function = w.c.among(callable_)
     elif len(w.functions) < MAX_FUNCTIONS:
@@ -223,10 +227,10 @@ def call(w: Writer) -> None:
     else:
         raise Abandon
     returned: Kind = w.unknown()
-    for number, kind in enumerate(function.parameters, 1):
-        _pass(w, number, kind)
-        if number - 1 == function.returned:
-            passed = w.kind(number)
+    for position, kind in enumerate(function.parameters, 1):
+        _pass(w, position, kind)
+        if position - 1 == function.returned:
+            passed = w.kind(position)
             assert passed is not None
             returned = passed
     w.code.call_function(function.label)
@@ -327,10 +331,10 @@ def blunder(w: Writer) -> None:
             w.code.move(register, Register(R10))
             w.code.alu(w.c.among(("and", "mul", "xor", "lsh")), register, 3)
         case "number":
-            w.code.load(1, register, w.number(), 0)
+            w.code.load(1, register, number(w), 0)
         case "frame":
             w.code.move(register, Register(R10))
-            w.code.alu("add", register, w.number())
+            w.code.alu("add", register, number(w))
             w.code.store(1, register, -8, 0)
         case "beyond":
             w.code.store(w.c.among((1, 8)), R10, w.c.among((0, -513, -1, -4)), 0)

@@ -62,7 +62,7 @@ def _no_masked_shift(self: Any, code: str, width: int, a: Any, b: Any) -> Any:
 
 def _no_parts(values: Any, cell: Any, first: int, size: int) -> Any:
     value = _read_bytes(values, cell, first, size)
-    if value is None or size == 8 and not isinstance(cell, Pieces):
+    if value is None or (size == 8 and not isinstance(cell, Pieces)):
         return value
     return values.number(values.numbers.unsigned(0, (1 << 8 * size) - 1), None)
 

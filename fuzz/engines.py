@@ -33,7 +33,9 @@ def compare(case: Case, verified: VerifiedProgram) -> int:
         except BpfError as error:
             actual = type(error)
         if expected != actual:
-            raise Different(f"packet {number}, {len(packet)} bytes: interpreter {expected}, native code {actual}")
+            raise Different(
+                f"packet {number}, {len(packet)} bytes: interpreter {expected}, native code {actual}"
+            )
     for name, map in interpreted.maps.items():
         left, right = dict(map), dict(native.maps[name])
         if left != right:

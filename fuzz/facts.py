@@ -57,7 +57,9 @@ class FactCheck:
             case Kind.BRANCH if pc in self.facts.branches:
                 taken = _taken(instruction, run)
                 if taken != self.facts.branches[pc]:
-                    raise WrongFact(f"pc {pc}: the branch goes {taken}, the facts say {self.facts.branches[pc]}")
+                    raise WrongFact(
+                        f"pc {pc}: the branch goes {taken}, the facts say {self.facts.branches[pc]}"
+                    )
             case Kind.CALL:
                 self._call(pc, instruction, run)
         register = writes(instruction)
@@ -97,7 +99,9 @@ class FactCheck:
 
     def _call(self, pc: int, instruction: Instruction, run: Execution) -> None:
         if instruction.imm not in self.facts.helpers:
-            raise WrongFact(f"pc {pc}: helper {instruction.imm} is called, the facts say {set(self.facts.helpers)}")
+            raise WrongFact(
+                f"pc {pc}: helper {instruction.imm} is called, the facts say {set(self.facts.helpers)}"
+            )
         helper = self.verified.type.helpers[instruction.imm]
         number: int | None = None
         for register, argument in enumerate(helper.args, 1):

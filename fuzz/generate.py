@@ -15,11 +15,7 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-import fuzz.arithmetic
-import fuzz.stack
-import fuzz.packets
-import fuzz.maps
-import fuzz.control  # noqa: F401
+from fuzz import arithmetic, control, maps, packets, stack
 from fuzz.choices import SIZE
 from fuzz.writer import Writer
 from pybpf import Program, ProgramType
@@ -32,6 +28,9 @@ TYPES: Final[tuple[ProgramType, ...]] = (
     replace(FILTER, policy=Policy()),
 )
 """What programs are written for: Oko's filters, XDP as root may load it, XDP that leaks nothing, filters with loops and leaks."""
+
+STATEMENTS: Final = (arithmetic, stack, packets, maps, control)
+"""The modules whose statements are used: importing one registers them."""
 
 MAX_STATEMENTS: Final = 60
 

@@ -14,6 +14,7 @@ from pybpf import BpfError, Facts, Program, VerifiedProgram
 COUNTED: Final = ("explored",)
 """How long the verifier searched is no fact about the program."""
 
+
 class Varies(AssertionError):
     """A verdict or a fact that is not the program's alone."""
 
@@ -58,7 +59,9 @@ def _check_padded(program: Program, facts: Facts, random: Random) -> None:
             raise Varies(f"padded: {name} {wanted} became {found}")
 
 
-def _same(how: str, expected: VerifiedProgram | str, again: VerifiedProgram | str, without: tuple[str, ...]) -> None:
+def _same(
+    how: str, expected: VerifiedProgram | str, again: VerifiedProgram | str, without: tuple[str, ...]
+) -> None:
     if isinstance(expected, str) or isinstance(again, str):
         if expected != again:
             raise Varies(f"{how}: {_shown(expected)} became {_shown(again)}")

@@ -112,9 +112,7 @@ def _libc() -> Any:
 def _bpf(command: int, attributes: ctypes.Structure) -> int:
     """The system call. Raises OSError."""
     number = _SYSCALL[platform.machine()]
-    result = int(
-        _libc().syscall(number, command, ctypes.byref(attributes), ctypes.sizeof(attributes))
-    )
+    result = int(_libc().syscall(number, command, ctypes.byref(attributes), ctypes.sizeof(attributes)))
     if result < 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
@@ -182,7 +180,9 @@ class Loaded:
             following = ctypes.create_string_buffer(spec.key_size)
             last = None if key is None else ctypes.create_string_buffer(key, spec.key_size)
             attributes = _ElementAttributes(
-                self._maps[name], None if last is None else ctypes.addressof(last), ctypes.addressof(following)
+                self._maps[name],
+                None if last is None else ctypes.addressof(last),
+                ctypes.addressof(following),
             )
             try:
                 _bpf(_MAP_NEXT_KEY, attributes)

@@ -38,7 +38,9 @@ def place_of(address: int, maps: Sequence[BpfMap], size: int = 1) -> Place | Non
         map = maps[tag - FIRST_MAP]
         offset = address - (tag << TAG_SHIFT)
         if map.contains(offset, size):
-            return Place(RegionKind.MAP_VALUE, (offset - map.layout.values) % map.layout.stride, tag - FIRST_MAP)
+            return Place(
+                RegionKind.MAP_VALUE, (offset - map.layout.values) % map.layout.stride, tag - FIRST_MAP
+            )
     return None
 
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from fuzz.choices import Abandon
 from fuzz.code import R10, Label, Register, Source
 from fuzz.model import STACK, Frame, Kind, MapValue, Num, Packet, bits, is_pointer
+from fuzz.numbers import number
 from fuzz.stack import SIZES, ZONE
-from fuzz.writer import CONSTANTS, MAPS, Abandon, Writer, statement
+from fuzz.writer import CONSTANTS, MAPS, Writer, statement
 from pybpf import MapSpec
 from pybpf.helpers import MAP_DELETE, MAP_LOOKUP, Helper
 from pybpf.isa import OPS
 from pybpf.isa import Kind as Op
 
-FETCHING: Final = [op for op in OPS if op.kind is Op.ATOMIC and op.code not in ("load_acquire", "store_release")]
+FETCHING: Final = [
+    op for op in OPS if op.kind is Op.ATOMIC and op.code not in ("load_acquire", "store_release")
+]
 ORDERED: Final = [op for op in OPS if op.kind is Op.ATOMIC and op.code in ("load_acquire", "store_release")]
 MAX_KEY: Final = 4
 
@@ -163,15 +167,15 @@ def index(w: Writer) -> None:
     if room < 1:
         raise Abandon
     w.busy.add(register)
-    number = w.number(w.slip(w.c.integer(1, room), room + 1))
-    known = w.kind(number)
+    step = number(w, w.slip(w.c.integer(1, room), room + 1))
+    known = w.kind(step)
     assert isinstance(known, Num)
     moved = w.changeable(register)
     if w.c.chance(20) and value.low >= known.high:
-        w.code.alu("sub", moved, Register(number))
+        w.code.alu("sub", moved, Register(step))
         w.set(moved, replace(value, low=value.low - known.high, high=value.high - known.low))
     else:
-        w.code.alu("add", moved, Register(number))
+        w.code.alu("add", moved, Register(step))
         w.set(moved, replace(value, low=value.low + known.low, high=value.high + known.high))
 
 
@@ -217,13 +221,15 @@ def hashed(w: Writer) -> None:
     prepared(w)
     size = w.c.integer(1, 24)
     varies = w.c.chance(50) and bool(w.numbers())
-    packets = [r for r in w.holding(Packet) if isinstance(k := w.kind(r), Packet) and w.state.proved(k) >= size]
+    packets = [
+        r for r in w.holding(Packet) if isinstance(k := w.kind(r), Packet) and w.state.proved(k) >= size
+    ]
     packets = [r for r in packets if r > 5]
     offset = 0 if packets else filled(w, size)
     if varies:
-        number = w.number(size)
-        if number != 2:
-            w.code.move(2, Register(number))
+        bounded = number(w, size)
+        if bounded != 2:
+            w.code.move(2, Register(bounded))
     else:
         w.code.move(2, w.slip(size, size + 8))
     if packets:
@@ -253,8 +259,12 @@ def atomic(w: Writer) -> None:
         assert isinstance(value, MapValue)
         if value.low != value.high:
             raise Abandon
-        places = range(-(value.low // row.size) * row.size, MAPS[value.map].value_size - value.low - row.size + 1)
-        offsets = [place for place in places if (value.low + place) % row.size == 0 and value.low + place >= 0]
+        places = range(
+            -(value.low // row.size) * row.size, MAPS[value.map].value_size - value.low - row.size + 1
+        )
+        offsets = [
+            place for place in places if (value.low + place) % row.size == 0 and value.low + place >= 0
+        ]
     else:
         base = R10
         offsets = [
@@ -265,7 +275,7 @@ def atomic(w: Writer) -> None:
     if not offsets:
         raise Abandon
     offset = w.c.among(offsets)
-    source = w.number()
+    source = number(w)
     if row.code == "cmpxchg" and not isinstance(w.kind(0), Num):
         if 0 in w.reserved or source == 0:
             raise Abandon
@@ -288,7 +298,7 @@ def ordered(w: Writer) -> None:
     row = w.c.among(ORDERED)
     offset = -row.size * w.c.integer(1, ZONE // row.size)
     if row.code == "store_release":
-        w.code.atomic(row, R10, w.number(), offset)
+        w.code.atomic(row, R10, number(w), offset)
         w.state.store(offset, row.size, None)
         return
     if not w.state.readable(offset, row.size) or is_pointer(w.state.slots.get(offset)):

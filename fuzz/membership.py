@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final
 
 from fuzz.linear import System
 from fuzz.machine import Moment
@@ -65,7 +64,9 @@ class Membership:
                 self._enter(node, moment)
                 return
             reasons.append(reason)
-        raise Outside(f"pc {pc}: no abstract state holds the run: {'; or '.join(reasons) or 'no edge leads here'}")
+        raise Outside(
+            f"pc {pc}: no abstract state holds the run: {'; or '.join(reasons) or 'no edge leads here'}"
+        )
 
     def _refusal(self, edge: Edge, stages: Sequence[Node], moment: Moment) -> str | None:
         """Why an edge is not what the run did, None if it is."""
@@ -105,7 +106,7 @@ class Membership:
 
     def _outside(self, node: Node, moment: Moment) -> str | None:
         """Why a node's state does not hold a run's, None if it does."""
-        facts = _Equations(moment, self.maps)
+        facts = _Equations(moment, self.maps, node.kept)
         for visit in node.state.visits:
             seen = self._visits.get(visit)
             if seen is None:
@@ -113,7 +114,8 @@ class Membership:
             for (_, index), actual in seen.items():
                 cell = visit.state.cells[index]
                 if isinstance(cell, Number) and cell.form is not None and actual is not None:
-                    facts.equal(cell.form, actual)
+                    facts.tag(cell, visit.kept)
+                    facts.equal(cell, cell.form, actual)
         for depth, index, first, size, value in cells_of(node):
             actual = moment.cell(depth, index, first, size)
             if actual is None:
@@ -130,9 +132,6 @@ class Membership:
             if variable is not None and signed(variable, 64) + size > moment.packet_size:
                 return f"{size} bytes are believed behind {atoms} = {signed(variable, 64)}, the packet has {moment.packet_size}"
         return None
-
-
-_CELLS: Final = "_fuzz_cells"
 
 
 def cells_of(node: Node) -> Iterator[tuple[int, int, int, int, Number | Pointer]]:
@@ -152,6 +151,10 @@ class _Equations:
 
     moment: Moment
     maps: Sequence[BpfMap]
+    kept: frozenset[Hashable]
+    """The unknowns that matter: what depends on others as well has a range, and no relation to anything."""
+    sums: set[Hashable] = field(default_factory=set)
+    loose: set[Hashable] = field(default_factory=set)
     system: System = field(default_factory=System)
     questions: dict[Hashable, bool] = field(default_factory=dict)
     shifted: set[Hashable] = field(default_factory=set)
@@ -160,11 +163,26 @@ class _Equations:
     def __post_init__(self) -> None:
         self.system.add({LENGTH: 1}, self.moment.packet_size)
 
-    def equal(self, form: tuple[tuple[Hashable, ...], int], actual: int) -> None:
+    def tag(self, number: Number, kept: frozenset[Hashable]) -> None:
+        """A number at a loop's head, where `kept` mattered, is known again by its identity.
+
+        If that is a multiple of unknowns that did not matter there, the number need not be one: it is an unknown as a whole.
+        """
+        assert number.form is not None
+        if number.bases <= kept or any(c % 2 for c in expanded(number.form[0])[0].values()):
+            return
+        self.sums.add(number.form[0])
+        self.loose |= number.bases - kept
+
+    def equal(self, value: Number | Pointer, form: tuple[tuple[Hashable, ...], int], actual: int) -> None:
         """The sum of a form is what is there."""
-        terms, rest = expanded(form[0])
-        self.shifted.update(atom for atom in form[0] if isinstance(atom, tuple) and atom[0] == "lsh")
-        self.system.add(terms, actual - form[1] - rest)
+        atoms, delta = form
+        if atoms in self.sums:
+            self.system.add({("sum", atoms): 1}, actual - delta)
+        elif value.bases <= self.kept and value.bases.isdisjoint(self.loose):
+            terms, rest = expanded(atoms)
+            self.shifted.update(atom for atom in atoms if isinstance(atom, tuple) and atom[0] == "lsh")
+            self.system.add(terms, actual - delta - rest)
 
     def value(self, atoms: tuple[Hashable, ...]) -> int | None:
         """What a sum of unknowns must be, None where that is open."""
@@ -178,7 +196,7 @@ class _Equations:
             if not contains(value.scalar, actual):
                 return "out of range"
             if value.form is not None:
-                self.equal(value.form, actual)
+                self.equal(value, value.form, actual)
             return None
         if value.null is not None:
             is_null = actual == 0
@@ -213,7 +231,7 @@ class _Equations:
         if not contains(p.variable, variable & U64):
             return f"the variable part is {variable}"
         if p.atoms is not None:
-            self.equal((p.atoms, 0), variable)
+            self.equal(p, (p.atoms, 0), variable)
         return None
 
     def contradiction(self) -> str | None:

@@ -61,7 +61,7 @@ def mutants(bases: Sequence[Program] = ()) -> st.SearchStrategy[Case]:
     """
     originals = st.sampled_from(bases) if bases else programs()
     changed = st.builds(_mutant_or_none, originals, EDITS)
-    return changed.filter(lambda program: program is not None).flatmap(inputs)
+    return changed.flatmap(lambda program: st.nothing() if program is None else inputs(program))
 
 
 def real_programs(paths: Sequence[Path], types: Sequence[str] = ("xdp", "filter")) -> Iterator[Program]:

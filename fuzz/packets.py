@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from fuzz.choices import Abandon
 from fuzz.code import Label, Register, Source
 from fuzz.model import LENGTH, Context, End, Num, Packet
+from fuzz.numbers import at_least, number
 from fuzz.stack import SIZES
-from fuzz.writer import CONSTANTS, Abandon, Writer, statement
+from fuzz.writer import CONSTANTS, Writer, statement
 from pybpf.memory import MAX_PACKET
 
 LENGTHS: Final = (1, 2, 4, 8, 14, 15, 20, 34, 54)
@@ -100,7 +102,7 @@ def _by_end(w: Writer, register: int, packet: Packet, size: int, fail: Label) ->
     if w.c.chance(6):
         _equal(w, moved, limit, fail)
     else:
-        w.at_least(Register(limit), Register(moved), fail)
+        at_least(w, Register(limit), Register(moved), fail)
     w.state.prove(packet, size)
 
 
@@ -148,17 +150,15 @@ def _by_length(w: Writer, packet: Packet, size: int, fail: Label) -> None:
     assert isinstance(kind, Num)
     if kind.delta < 0:
         # length - 14 may have wrapped: it only says something once that is ruled out.
-        w.at_least((1 << 31) - 1, Register(counted), fail)
+        at_least(w, (1 << 31) - 1, Register(counted), fail)
     needed = packet.offset + size + kind.delta
     asked = w.slip(needed, needed - 1)
     if packet.name == 0:
-        if not 0 <= needed:
+        if not needed >= 0:
             raise Abandon
-        w.at_least(Register(counted), asked, fail)
+        at_least(w, Register(counted), asked, fail)
     else:
-        indices = [
-            r for r in w.numbers(1 << 20) if isinstance(k := w.kind(r), Num) and k.name == packet.name
-        ]
+        indices = [r for r in w.numbers(1 << 20) if isinstance(k := w.kind(r), Num) and k.name == packet.name]
         if not indices:
             raise Abandon
         index = w.copy(w.c.among(indices))
@@ -169,7 +169,7 @@ def _by_length(w: Writer, packet: Packet, size: int, fail: Label) -> None:
         if found.low + step < 0:
             raise Abandon
         w.set(index, Num(found.low + step, found.high + step, found.name, found.delta + step))
-        w.at_least(Register(counted), Register(index), fail)
+        at_least(w, Register(counted), Register(index), fail)
     w.state.prove(packet, size)
 
 
@@ -221,7 +221,7 @@ def move(w: Writer) -> None:
 def advance(w: Writer) -> None:
     """p += n, n bounded: a header whose length stands in the packet, an index from anywhere"""
     base = pointer(w)
-    index = w.number(w.c.among((60, 15, 255, 1000, 0x7FFF)))
+    index = number(w, w.c.among((60, 15, 255, 1000, 0x7FFF)))
     if w.c.chance(30):
         scaled = w.changeable(index)
         kind = w.kind(scaled)
@@ -230,9 +230,9 @@ def advance(w: Writer) -> None:
             w.code.alu("lsh", scaled, 2)
             w.set(scaled, Num(kind.low << 2, kind.high << 2, w.fresh()))
         index = scaled
-    packet, number = w.kind(base), w.kind(index)
+    packet, added = w.kind(base), w.kind(index)
     assert isinstance(packet, Packet)
-    assert isinstance(number, Num)
+    assert isinstance(added, Num)
     if w.c.chance(25):
         # number + pointer
         moved = w.copy(index)
@@ -240,12 +240,12 @@ def advance(w: Writer) -> None:
     else:
         moved = w.changeable(base)
         w.code.alu("add", moved, Register(index))
-    if number.low == number.high:
-        w.set(moved, replace(packet, offset=packet.offset + number.low))
+    if added.low == added.high:
+        w.set(moved, replace(packet, offset=packet.offset + added.low))
     elif packet.name:
         w.set(moved, Packet(packet.offset, w.fresh()))
     else:
-        w.set(moved, Packet(packet.offset + number.delta, number.name))
+        w.set(moved, Packet(packet.offset + added.delta, added.name))
     if w.c.chance(80):
         inspect(w, moved, w.failure())
 
@@ -253,7 +253,9 @@ def advance(w: Writer) -> None:
 @statement(2, lambda w: bool(w.holding(Context)))
 def context(w: Writer) -> None:
     """r = ctx->rx_queue_index"""
-    fields = [field for field in w.type.context.fields if field.name.endswith("index")] if w.type.context else []
+    fields = (
+        [field for field in w.type.context.fields if field.name.endswith("index")] if w.type.context else []
+    )
     field = w.c.among(fields)
     register = w.target()
     size = w.slip(4, 2)

@@ -93,7 +93,9 @@ def invariant(subject: Subject, statistics: Statistics) -> None:
     if subject.watched is not None:
         fuzz.invariance.check(subject.case.program, subject.watched.verified)
     else:
-        fuzz.invariance.check(subject.case.program, getattr(subject.refusal, "reason", type(subject.refusal).__name__))
+        fuzz.invariance.check(
+            subject.case.program, getattr(subject.refusal, "reason", type(subject.refusal).__name__)
+        )
 
 
 def kernel(subject: Subject, statistics: Statistics) -> None:

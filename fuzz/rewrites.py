@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from random import Random
 from typing import Final
 
+from fuzz.code import jumping
 from pybpf import Program, Reference, RefKind, Subprogram
 from pybpf.instruction import Instruction
 from pybpf.isa import Kind, Operand, op
@@ -57,8 +59,7 @@ def put_together(program: Program, rows: Sequence[Row]) -> tuple[Program, dict[i
     for row, place in places.items():
         instruction = row.instruction
         if row.target is not None:
-            field = "imm" if instruction.op.code in ("gotol", "local") else "offset"
-            instruction = replace(instruction, **{field: places[row.target] - place - 1})
+            instruction = jumping(instruction, places[row.target] - place - 1)
         code[place] = instruction
         if row.reference is not None:
             at = places[row.function] if row.function is not None else row.reference.offset
@@ -96,7 +97,7 @@ def padded(program: Program, random: Random) -> tuple[Program, dict[int, int]]:
         register = writes(row.instruction)
         if register is not None and random.random() < 0.2:
             rows.append(Row(Instruction(_MOVE, register, register)))
-    for row, behind in zip(rows, rows[1:], strict=False):
+    for row, behind in pairwise(rows):
         if row.instruction.op is _JA and row.target is None:
             row.target = behind
     return put_together(program, rows)
@@ -118,7 +119,7 @@ def shuffled(program: Program, random: Random) -> tuple[Program, dict[int, int]]
     out: list[Row] = []
     for blocks in functions:
         blocks = [block for block in blocks if block]
-        for block, following in zip(blocks, blocks[1:], strict=False):
+        for block, following in pairwise(blocks):
             if block[-1].instruction.op.kind not in (Kind.EXIT, Kind.JUMP):
                 block.append(Row(Instruction(_JA), following[0]))
         first, *rest = blocks

@@ -47,7 +47,9 @@ def context_bytes(type_: ProgramType) -> bytes | None:
     buffer = bytearray(layout.size)
     for field in layout.fields:
         if field.name in CONTEXT:
-            buffer[field.offset : field.offset + field.size] = CONTEXT[field.name].to_bytes(field.size, "little")
+            buffer[field.offset : field.offset + field.size] = CONTEXT[field.name].to_bytes(
+                field.size, "little"
+            )
     return bytes(buffer)
 
 

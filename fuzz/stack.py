@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from fuzz.choices import Abandon
 from fuzz.code import R10, Register, Source
 from fuzz.model import STACK, Buffer, Frame, Num, bits, is_pointer
-from fuzz.writer import CONSTANTS, Abandon, Writer, statement
+from fuzz.numbers import number
+from fuzz.writer import CONSTANTS, Writer, statement
 
 SIZES: Final = (8, 4, 2, 1)
 ZONE: Final = 64
@@ -61,7 +63,7 @@ def read(w: Writer) -> None:
         offset
         for offset in range(-size, -ZONE - 1, -size)
         if w.state.readable(offset, size)
-        and (size == 8 and not is_pointer(w.state.slots.get(offset)) or size < 8)
+        and ((size == 8 and not is_pointer(w.state.slots.get(offset))) or size < 8)
     ]
     anywhere = (w.type.policy.uninitialised_stack and w.c.chance(15)) or w.slip(0, 1)
     if anywhere:
@@ -96,7 +98,7 @@ def vary(w: Writer) -> None:
     base = -8 * w.c.integer(span // 8, ZONE // 8)
     pointer, index = _indexed(w, span, size)
     reads = w.c.chance(50)
-    whole = [offset for offset in range(base, base + span, 8)]
+    whole = range(base, base + span, 8)
     kept = bits(base, span) & ~w.state.written == 0 or w.type.policy.uninitialised_stack
     if any(is_pointer(w.state.slots.get(offset)) for offset in whole):
         raise Abandon
@@ -159,7 +161,7 @@ def through(w: Writer) -> None:
 
 def _indexed(w: Writer, span: int, size: int) -> tuple[int, int]:
     """A copy of r10 plus a number so small that `size` bytes fit into `span`, and that number; both naturally aligned."""
-    index = w.changeable(w.number())
+    index = w.changeable(number(w))
     w.code.alu("and", index, w.slip(span - size, span))
     w.set(index, Num(0, span - size, w.fresh()))
     if span - size & size - 1:

@@ -67,7 +67,9 @@ class Statistics:
         yield f"instructions in accepted programs: {len(rows) - len(missing)} of {len(rows)} rows"
         for op in missing:
             yield f"    never: {op.mnemonic}"
-        yield "helpers: " + (", ".join(f"{name} {count}" for name, count in self.helpers.most_common()) or "none")
+        yield "helpers: " + (
+            ", ".join(f"{name} {count}" for name, count in self.helpers.most_common()) or "none"
+        )
         if self.kernel_programs:
             yield f"Linux: {self.kernel_programs} programs, {self.kernel_runs} runs compared"
             yield f"    accepted here, refused by Linux: {self.kernel_stricter.total()}"
@@ -76,5 +78,3 @@ class Statistics:
             yield f"    refused here, accepted by Linux: {self.kernel_laxer.total()}"
             for name, count in self.kernel_laxer.most_common():
                 yield f"        {name:<24}{count}"
-
-

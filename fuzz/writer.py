@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from fuzz.choices import Choices
+from fuzz.choices import Abandon, Choices
 from fuzz.code import R10, Code, Label, Register, Source
 from fuzz.model import LENGTH, U64, Context, Frame, Kind, Num, Packet, State, join
 from pybpf import MapSpec, Program, ProgramType
@@ -41,10 +41,6 @@ MAPS: Final = {
 MAX_FUNCTIONS: Final = 3
 
 
-class Abandon(Exception):
-    """A statement cannot go on: something that it needs is not to be had."""
-
-
 @dataclass(frozen=True, slots=True)
 class Function:
     """A function that is called somewhere: what its arguments are, and which of them it gives back, if any."""
@@ -56,7 +52,7 @@ class Function:
 
 
 Statement = Callable[["Writer"], None]
-_TABLE: Final[list[tuple[int, Statement, Callable[["Writer"], bool]]]] = []
+_TABLE: Final[list[tuple[int, Statement, Callable[[Writer], bool]]]] = []
 
 
 def statement(
@@ -236,42 +232,6 @@ class Writer:
             return register
         return self.copy(register)
 
-    def number(self, limit: int = U64) -> int:
-        """A register with a number not above `limit`: one that is there, one made smaller, or a constant."""
-        fitting = self.numbers(limit)
-        if fitting and not self.c.chance(25):
-            register = self.c.among(fitting)
-            self.busy.add(register)
-            return register
-        larger = [r for r in self.numbers() if r not in fitting]
-        if larger and self.c.chance(85):
-            return self.limited(self.changeable(self.c.among(larger)), limit)
-        register = self.target()
-        value = min(limit, self.c.among((1, 0, 2, 3, 4, 7, 8, 16, 255, 1000)))
-        self.code.move(register, value)
-        return self.set(register, Num(value, value, self.fresh()))
-
-    def limited(self, register: int, limit: int) -> int:
-        """Make the number in a register one that is not above `limit`."""
-        mask = (1 << (limit + 1).bit_length() - 1) - 1
-        match self.c.among(("and", "check", "mod", "odd", "rsh", "check", "narrow")):
-            case "check":
-                self.at_least(min(limit, (1 << 31) - 1), Register(register), self.failure())
-                return register
-            case "mod" if limit < (1 << 31) - 1:
-                self.code.alu("mod", register, limit + 1)
-                return self.set(register, Num(0, limit, self.fresh()))
-            case "odd" if limit < 1 << 31:
-                self.code.alu("and", register, limit)
-                return self.set(register, Num(0, limit, self.fresh()))
-            case "rsh" if mask:
-                self.code.alu("rsh", register, 64 - mask.bit_length())
-            case "narrow" if mask < 1 << 31:
-                self.code.alu("and", register, mask, 32)
-            case _:
-                self.code.alu("and", register, min(mask, (1 << 31) - 1))
-        return self.set(register, Num(0, mask, self.fresh()))
-
     # Jumps
 
     def failure(self) -> Label:
@@ -312,55 +272,6 @@ class Writer:
             self.state = states[0]
             for other in states[1:]:
                 self.state = join(self.state, other, self.fresh)
-
-    def at_least(self, left: Source, right: Source, fail: Label) -> None:
-        """Go on where left >= right, to `fail` elsewhere: in any of the ways in which that can be written."""
-        if isinstance(left, int) and not isinstance(right, int):
-            ways = [("jgt", right, left, True), ("jle", right, left, False)]
-            ways += [("jge", right, left + 1, True), ("jlt", right, left + 1, False)]
-        elif isinstance(right, int):
-            ways = [("jlt", left, right, True), ("jge", left, right, False)]
-            ways += [("jle", left, right - 1, True), ("jgt", left, right - 1, False)] if right else []
-        else:
-            ways = [("jlt", left, right, True), ("jge", left, right, False), ("jgt", right, left, True)]
-            ways += [("jle", right, left, False), ("jle", left, right, True), ("jlt", right, left, False)]
-        code, first, second, leaves = self.c.among(ways)
-        assert isinstance(first, Register)
-        if isinstance(second, int) and (not -(1 << 31) <= second < 1 << 31 or self.c.chance(20)):
-            constant = self.target()
-            self.code.constant(constant, second)
-            self.set(constant, Num(second & U64, second & U64, self.fresh()))
-            second = Register(constant)
-        width, code = self._narrowed(code, first, second)
-        if leaves:
-            self.branch(code, first.number, second, fail, width)
-        else:
-            good = Label()
-            self.branch(code, first.number, second, good, width)
-            self.goto(fail)
-            self.place(good)
-        self._learn(left, right)
-
-    def _narrowed(self, code: str, left: Register, right: Source) -> tuple[int, str]:
-        """The width and signedness to compare with, where others say the same."""
-        kinds = [self.kind(source.number) if isinstance(source, Register) else source for source in (left, right)]
-        highest = 0
-        for kind in kinds:
-            if not isinstance(kind, (Num, int)):
-                return 64, code
-            highest = max(highest, kind.high if isinstance(kind, Num) else kind & U64)
-        width = 32 if highest < 1 << 32 and self.c.chance(25) else 64
-        signed = highest < 1 << (width - 1) and self.c.chance(25)
-        return width, code.replace("j", "js", 1) if signed else code
-
-    def _learn(self, left: Source, right: Source) -> None:
-        """left >= right."""
-        a = self.kind(left.number) if isinstance(left, Register) else left
-        b = self.kind(right.number) if isinstance(right, Register) else right
-        if isinstance(a, Num) and isinstance(b, int):
-            self.refine(a, low=b)
-        elif isinstance(b, Num) and isinstance(a, int):
-            self.refine(b, high=a)
 
     def refine(self, known: Num, low: int = 0, high: int = U64) -> None:
         """The unknown lies in a range, wherever it is held."""
