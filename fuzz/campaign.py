@@ -146,9 +146,7 @@ def campaign(
                 try:
                     report = future.result()
                 except BrokenProcessPool:
-                    total.crashed += [
-                        path.read_text() for path in (notes, *running.values()) if path.exists()
-                    ]
+                    total.findings += _in_work(notes, *running.values())
                     return total
                 notes.unlink(missing_ok=True)
                 total.statistics.add(report.statistics)
