@@ -8,8 +8,9 @@ from typing import Final
 import pybpf
 from fuzz.case import Case, clock, contexts
 from fuzz.differences import explain
-from fuzz.kernel import MINIMUM_PACKET, PROGRAM_TYPES, Loaded, Refused
+from fuzz.kernel import MINIMUM_PACKET, PROGRAM_TYPES, Loaded, MapRefused, Refused
 from fuzz.runs import FUEL
+from fuzz.watch import Watched
 from pybpf import BpfError, BudgetExceeded, Program, RefKind, VerifiedProgram
 
 CHANGING: Final = ("map_update_elem", "map_delete_elem")
@@ -39,8 +40,10 @@ class Verdict:
     runs: int = 0
 
 
-def ask(case: Case, verified: VerifiedProgram | None) -> Verdict | None:
-    """Let Linux judge a program and, if both accept it, run it; None for what Linux is not asked.
+def ask(case: Case, watched: Watched | None, *, runs: bool) -> Verdict | None:
+    """Let Linux judge a program and, if both accept it and `runs` says that pybpf can run it, compare the runs.
+
+    None for what Linux is not asked: other program types, maps that take more than a definition to make.
 
     Raises `Disagreement` where Linux refuses an accepted program for no reason that is known, or computes something else.
     """
@@ -48,12 +51,14 @@ def ask(case: Case, verified: VerifiedProgram | None) -> Verdict | None:
         return None
     try:
         with Loaded(case.program) as loaded:
-            runs = 0
-            if verified is not None and comparable(case.program):
-                runs = _compare(case, verified, loaded)
-            return Verdict(True, runs=runs)
+            compared = 0
+            if watched is not None and runs and comparable(case.program):
+                compared = _compare(case, watched.verified, loaded)
+            return Verdict(True, runs=compared)
+    except MapRefused:
+        return None
     except Refused as refused:
-        if verified is None:
+        if watched is None:
             return Verdict(False, refused.line)
         difference = explain(case.program, refused.line)
         if difference is None:

@@ -76,6 +76,11 @@ def _ordered(self: Any, at: Any, code: str, left: Any, right: Any) -> None:
         _assume_packet(self, at, code, left, right)
 
 
+def _near(self: Any, at: Any, code: str, left: Any, right: Any) -> None:
+    if max(left.high, right.high) <= MAX_PACKET_OFFSET:
+        _assume_packet(self, at, code, left, right)
+
+
 def _zero_immediate(self: Any, state: Any, code: str, instruction: Any, left: Any, right: Any) -> None:
     pointers = sum(hasattr(value, "target") for value in (left, right))
     if pointers != 1 or instruction.op.operand is Operand.IMM:
@@ -99,6 +104,7 @@ def _own_sum(self: Any, code: str, p: Any, n: Any, atom: Any) -> Any:
     return self.values.pointer(p.target, p.number, moved.offset, moved.variable, (atom,))
 
 
+MAX_PACKET_OFFSET: Final = 0xFFFF
 DIVISIONS: Final = ("div", "mod", "sdiv", "smod")
 
 DIFFERENCES: Final = (
@@ -131,6 +137,12 @@ DIFFERENCES: Final = (
         "pointers are compared for equality, or as signed numbers: addresses are small, so both prove the same",
         "outside of the packet",
         ((Branches, "_assume_packet", _ordered),),
+    ),
+    Difference(
+        "packet-offset",
+        "a comparison proves as many bytes as it names; Linux takes none that names more than 65535 (MAX_PACKET_OFF)",
+        "outside of the packet",
+        ((Branches, "_assume_packet", _near),),
     ),
     Difference(
         "packet-start",

@@ -19,7 +19,10 @@ def compare(case: Case, verified: VerifiedProgram) -> int:
     Native code counts no instructions, so a packet whose run is cut short in the interpreter ends the comparison.
     """
     interpreted = _instance(case, verified, "interpreter", FUEL)
-    native = _instance(case, verified, "jit", None)
+    try:
+        native = _instance(case, verified, "jit", None)
+    except BpfError as error:
+        raise Different(f"the program is not compiled: {error}") from error
     context = contexts(case.type)
     for number, packet in enumerate(case.packets):
         try:

@@ -48,6 +48,10 @@ class Refused(Exception):
         super().__init__(self.line)
 
 
+class MapRefused(Exception):
+    """Linux does not make a map of this definition: it wants more, or has no such type."""
+
+
 class _MapAttributes(ctypes.Structure):
     _fields_: ClassVar = [(name, ctypes.c_uint32) for name in ("type", "key", "value", "entries", "flags")]
 
@@ -121,13 +125,13 @@ def _bpf(command: int, attributes: ctypes.Structure) -> int:
 
 def _create_map(spec: MapSpec) -> int:
     sizes = (spec.key_size, spec.value_size, spec.max_entries)
-    return _bpf(_MAP_CREATE, _MapAttributes(_MAP_TYPES[spec.type], *sizes))
+    return _bpf(_MAP_CREATE, _MapAttributes(_MAP_TYPES[spec.type], *sizes, spec.flags))
 
 
 class Loaded:
     """A program in the kernel, with its maps: a context manager.
 
-    Entering raises `Refused` where Linux's verifier says no, and OSError where something else goes wrong.
+    Entering raises `Refused` where Linux's verifier says no, `MapRefused` for a map, and OSError where something else goes wrong.
     """
 
     def __init__(self, program: Program) -> None:
@@ -139,7 +143,10 @@ class Loaded:
     def __enter__(self) -> Loaded:
         with ExitStack() as opened:
             for spec in self.program.maps:
-                fd = self._maps[spec.name] = _create_map(spec)
+                try:
+                    fd = self._maps[spec.name] = _create_map(spec)
+                except OSError as error:
+                    raise MapRefused(f"map {spec.name!r}: {error.strerror}") from error
                 opened.callback(os.close, fd)
             self._fd = _load(self.program, self._maps)
             opened.callback(os.close, self._fd)

@@ -16,7 +16,7 @@ from fuzz.membership import Membership
 from fuzz.runs import FUEL, context_bytes, run
 from fuzz.statistics import Statistics
 from fuzz.watch import Watched, watch
-from pybpf import BpfError, BudgetExceeded, InternalError, Trap
+from pybpf import BpfError, BudgetExceeded, InternalError, Trap, maps
 from pybpf.interpreter import Interpreter
 
 
@@ -31,6 +31,16 @@ class Subject:
     case: Case
     watched: Watched | None
     refusal: BpfError | None
+
+    @property
+    def runs(self) -> Watched | None:
+        """The proof, if pybpf can run what it is a proof of: it knows more map types and helpers than it has bodies for."""
+        if self.watched is None:
+            return None
+        verified = self.watched.verified
+        made = all(spec.type in maps.TYPES for spec in verified.program.maps)
+        bodies = all(verified.type.helpers[number].body is not None for number in verified.facts.helpers)
+        return self.watched if made and bodies else None
 
 
 Property = Callable[[Subject, Statistics], None]
@@ -60,8 +70,9 @@ def safe(subject: Subject, statistics: Statistics) -> None:
     """An accepted program never traps and executes no more instructions than was proved. Raises `Unsafe`."""
     if subject.watched is None:
         statistics.harmless += not _traps(subject.case)
+    if subject.runs is None:
         return
-    tally = run(subject.case, subject.watched.verified)
+    tally = run(subject.case, subject.runs.verified)
     statistics.runs += tally.runs
     statistics.instructions += tally.instructions
     statistics.cut += tally.cut
@@ -69,23 +80,23 @@ def safe(subject: Subject, statistics: Statistics) -> None:
 
 def member(subject: Subject, statistics: Statistics) -> None:
     """Every state that a run is in lies inside an abstract state. Raises `Outside`."""
-    if subject.watched is not None:
-        maps = subject.case.make_maps()
-        run(subject.case, subject.watched.verified, [Membership(subject.watched, maps)], maps)
+    if subject.runs is not None:
+        made = subject.case.make_maps()
+        run(subject.case, subject.runs.verified, [Membership(subject.runs, made)], made)
 
 
 def facts(subject: Subject, statistics: Statistics) -> None:
     """Every fact holds on every run. Raises `WrongFact`."""
-    if subject.watched is not None:
-        maps = subject.case.make_maps()
-        verified = subject.watched.verified
-        run(subject.case, verified, [FactCheck(verified, maps)], maps)
+    if subject.runs is not None:
+        made = subject.case.make_maps()
+        verified = subject.runs.verified
+        run(subject.case, verified, [FactCheck(verified, made)], made)
 
 
 def engines(subject: Subject, statistics: Statistics) -> None:
     """Native code does what the interpreter does. Raises `Different`."""
-    if subject.watched is not None:
-        statistics.native_runs += fuzz.engines.compare(subject.case, subject.watched.verified)
+    if subject.runs is not None:
+        statistics.native_runs += fuzz.engines.compare(subject.case, subject.runs.verified)
 
 
 def invariant(subject: Subject, statistics: Statistics) -> None:
@@ -100,7 +111,7 @@ def invariant(subject: Subject, statistics: Statistics) -> None:
 
 def kernel(subject: Subject, statistics: Statistics) -> None:
     """Linux accepts the program and computes the same. Raises `Disagreement`."""
-    verdict = fuzz.agreement.ask(subject.case, subject.watched.verified if subject.watched else None)
+    verdict = fuzz.agreement.ask(subject.case, subject.watched, runs=subject.runs is not None)
     if verdict is None:
         return
     statistics.kernel_programs += 1
@@ -138,5 +149,6 @@ def _traps(case: Case) -> bool:
     except (Trap, BudgetExceeded):
         return True
     except BpfError:
+        # Something that pybpf cannot run.
         return False
     return False
