@@ -7,6 +7,7 @@ through `Prover` and `Calls` (which raise `Refusal`), records the facts and then
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from pybpf.errors import UnsupportedError
 from pybpf.instruction import Instruction
@@ -35,7 +36,6 @@ from pybpf.verifier.state import (
 from pybpf.verifier.values import (
     LENGTH,
     Atom,
-    Atoms,
     Cell,
     Number,
     Object,
@@ -44,7 +44,7 @@ from pybpf.verifier.values import (
     Target,
     Value,
     Values,
-    mentions,
+    bases_of,
     renamed,
 )
 
@@ -486,42 +486,52 @@ class Transfer:
             )
 
 
-def _forget(values: Values, state: State, atom: Atom) -> None:
-    """An instruction is about to define its value anew: whatever still holds the older one calls it by another name.
+MAX_HELD: Final = 16
+"""So many things one run may hold at once: a loop that acquires without end must not be followed for ever."""
 
-    Where that name is taken too, identity is lost: a number keeps its range and loses its relations, a packet pointer can no
-    longer be compared, and a pointer that may be null can no longer be asked, so it is dropped.
-    """
+
+def _forget(values: Values, state: State, atom: Atom) -> None:
+    """An instruction is about to define its value anew: whatever still holds the older one calls it by another name."""
+    used = _names(values, state)
+    if atom not in used:
+        return
     older: Atom = ("before", atom)
+    while older in used:
+        older = ("before", older)
+    if len(state.held) > MAX_HELD:
+        raise Refusal("reference-leak", f"more than {MAX_HELD} things are held at once")
+    names = {atom: older}
 
     def over(cell: Value) -> Cell:
         if isinstance(cell, Number):
-            if cell.form is None:
+            if cell.form is None or atom not in cell.bases:
                 return cell
-            atoms = _aged(cell.form[0], atom, older)
-            if atoms == cell.form[0]:
-                return cell
-            return values.number(cell.scalar, None if atoms is None else (atoms, cell.form[1]))
-        if cell.null == older:
-            return None
+            return values.number(cell.scalar, (renamed(cell.form[0], names), cell.form[1]))
         null = older if cell.null == atom else cell.null
-        atoms = cell.atoms if cell.atoms is None else _aged(cell.atoms, atom, older)
+        atoms = renamed(cell.atoms, names) if cell.atoms and atom in cell.bases else cell.atoms
         number = cell.number
         object = values.object_of(cell)
         if object is not None and object.reference == atom:
             number = values.object(object._replace(reference=older))
         return values.pointer(cell.target, number, cell.offset, cell.variable, atoms, null)
 
-    if {atom, older} <= state.held:
-        raise Refusal("reference-leak", "a loop acquires a third time what it has not given back twice")
     state.rewrite(values, over)
     state.held = frozenset(older if held == atom else held for held in state.held)
-    aged = ((_aged(atoms, atom, older), size) for atoms, size in state.proofs.items())
-    state.proofs = {atoms: size for atoms, size in aged if atoms is not None}
+    state.proofs = {renamed(atoms, names): size for atoms, size in state.proofs.items()}
 
 
-def _aged(atoms: Atoms, atom: Atom, older: Atom) -> Atoms | None:
-    """An identity once `atom` is called `older`; None where it depended on what was called so before."""
-    if mentions(atoms, older):
-        return None
-    return renamed(atoms, {atom: older}) if mentions(atoms, atom) else atoms
+def _names(values: Values, state: State) -> set[Atom]:
+    """What the values, proofs and references of a state are known by."""
+    found: set[Atom] = set(state.held)
+    for atoms in state.proofs:
+        found |= bases_of(atoms)
+    for cells in (state.cells, *(frame.cells for frame in state.frames)):
+        for cell in cells:
+            for _, _, value in parts_of(cell):
+                found |= value.bases
+                if isinstance(value, Pointer):
+                    found.add(value.null)
+                    object = values.object_of(value)
+                    if object is not None:
+                        found.add(object.reference)
+    return found
