@@ -6,6 +6,7 @@ counts instructions (`pybpf.interpreter`, which also runs programs that were not
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pybpf.packets import PacketBatch
 
 EngineName = Literal["jit", "interpreter"]
+LevelName = Literal["tiered", "quick", "full"]
 
 
 class Result(NamedTuple):
@@ -50,13 +52,16 @@ def instantiate(
     clock: Clock | None = None,
     seed: int | None = None,
     budget: int | None = None,
+    level: LevelName = "tiered",
 ) -> Instance:
     r"""Make a verified program ready to run. One `VerifiedProgram` makes any number of instances.
 
     `maps` are maps to use, by the program's names, so that instances can share them; the others are made anew. `clock`
     gives the time in nanoseconds where the program asks for it, and defaults to the clock of the program type. `seed`
     fixes the hashes of the maps made here, so that runs repeat; left out, each map has a secret one. `budget` bounds the
-    instructions of one run in the interpreter; native code runs as long as was proved. Raises `ArgumentError` where an
+    instructions of one run in the interpreter; native code runs as long as was proved. `level` is about native code: ``quick``
+    is compiled at once, ``full`` is optimised, and ``tiered`` begins quick and becomes full in the background, without a pause;
+    the results are the same. Raises `ArgumentError` where an
     argument does not fit the program, `MapError` for a map that cannot be made, `UnsupportedError` for a program that pybpf can
     verify and not run.
 
@@ -72,7 +77,7 @@ def instantiate(
     _check_runnable(verified)
     program = verified.program
     instance_maps = _instance_maps(program, maps or {}, seed)
-    return Instance(verified, instance_maps, _engine(engine, verified, instance_maps, clock, budget))
+    return Instance(verified, instance_maps, _engine(engine, verified, instance_maps, clock, budget, level))
 
 
 _REGIONS: Final = frozenset({RegionKind.STACK, RegionKind.PACKET, RegionKind.CONTEXT, RegionKind.MAP_VALUE})
@@ -279,7 +284,12 @@ def _run_each(function: Callable[[Bytes], int], packets: Iterable[Bytes], out: N
 
 
 def _engine(
-    name: str, verified: VerifiedProgram, maps: Sequence[BpfMap], clock: Clock | None, budget: int | None
+    name: str,
+    verified: VerifiedProgram,
+    maps: Sequence[BpfMap],
+    clock: Clock | None,
+    budget: int | None,
+    level: LevelName,
 ) -> Engine:
     match name:
         case "interpreter":
@@ -287,24 +297,42 @@ def _engine(
         case "jit":
             if budget is not None:
                 raise ArgumentError("native code counts no instructions: a budget needs engine='interpreter'")
-            return _Native(_compiled(verified).bind(maps, clock), verified.type)
+            return _Native(_compiled(verified, level).bind(maps, clock), verified.type)
         case _:
             raise ArgumentError(f"unknown engine {name!r}: known are jit, interpreter")
 
 
-_native: Final[WeakKeyDictionary[VerifiedProgram, NativeProgram]] = WeakKeyDictionary()
-_compiling: Final = threading.Lock()
+_native: Final[WeakKeyDictionary[VerifiedProgram, dict[LevelName, NativeProgram]]] = WeakKeyDictionary()
+_compiling = threading.Lock()
 
 
-def _compiled(verified: VerifiedProgram) -> NativeProgram:
+def _compiled(verified: VerifiedProgram, level: LevelName) -> NativeProgram:
     """The native code of a proof, made once for all its instances and kept as long as the proof is."""
     from pybpf import jit
 
     with _compiling:
-        native = _native.get(verified)
+        levels = _native.setdefault(verified, {})
+        native = levels.get(level)
         if native is None:
-            native = _native[verified] = jit.compile(verified)
+            match level:
+                case "tiered":
+                    native = jit.compile_tiered(verified)
+                case "quick" | "full":
+                    native = jit.compile(verified, jit.Level(level))
+                case _:
+                    raise ArgumentError(f"unknown level {level!r}: known are tiered, quick, full")
+            levels[level] = native
         return native
+
+
+def _forget_compilers() -> None:
+    """In the child of a fork nobody else is compiling."""
+    global _compiling
+    _compiling = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_compilers)
 
 
 # What must be equal for a map to stand in for another: what was proved of the program depends on it.

@@ -199,14 +199,14 @@ def test_native_code_is_made_once_and_goes_with_its_proof(monkeypatch):
     made = []
     compile_ = jit.compile
 
-    def observed(verified):
-        native = compile_(verified)
+    def observed(verified, level):
+        native = compile_(verified, level)
         made.append(weakref.ref(native))
         return native
 
     monkeypatch.setattr(jit, "compile", observed)
     verified = pybpf.verify(Program.from_asm("r0 = 3\n exit", type="xdp"))
-    instances = [pybpf.instantiate(verified) for _ in range(3)]
+    instances = [pybpf.instantiate(verified, level="full") for _ in range(3)]
     assert [instance.run(b"").value for instance in instances] == [3, 3, 3]
     assert len(made) == 1
     del verified, instances

@@ -1,6 +1,6 @@
 """The just-in-time compiler: from a verified program to machine code of this processor, by way of LLVM.
 
-    VerifiedProgram --lower--> text of LLVM functions --driver--> with entry points --engine--> Code
+    VerifiedProgram --lower--> text of LLVM functions --driver--> with entry points --codegen--> Code
     NativeProgram.bind(maps) --> NativeInstance.run(packet), .run_batch(arrays)
 
 Bytecode becomes LLVM functions in `lower`, with one file for arithmetic, for memory, for calls of helpers. `engine` alone talks to
@@ -14,9 +14,10 @@ from pybpf.jit.codegen import Level, build
 from pybpf.jit.driver import ENTRY_POINTS, EXPORTS
 from pybpf.jit.lower import lower
 from pybpf.jit.native import NativeInstance, NativeProgram
+from pybpf.jit.tiers import compile_tiered
 from pybpf.verifier.facts import VerifiedProgram
 
-__all__ = ["Level", "NativeInstance", "NativeProgram", "compile"]
+__all__ = ["Level", "NativeInstance", "NativeProgram", "compile", "compile_tiered"]
 
 
 def compile(verified: VerifiedProgram, level: Level = Level.FULL) -> NativeProgram:

@@ -27,19 +27,20 @@ class Level(Enum):
 
 def build(ir: str, exports: Sequence[str], level: Level = Level.FULL) -> Code:
     """Compile a module, unless that was done before, and load it: see `compile` and `load`."""
-    kept, key = disk.default(), _key(ir, exports, level)
-    compiled = None if kept is None else kept.get(key)
-    if compiled is None:
-        compiled = compile(ir, exports, level)
-        if kept is not None:
-            kept.put(key, compiled)
+    found = find(ir, exports, level)
+    if found is not None:
+        return found
+    compiled, kept = compile(ir, exports, level), disk.default()
+    if kept is not None:
+        kept.put(_key(ir, exports, level), compiled)
     return load(compiled, exports)
 
 
-def is_built(ir: str, exports: Sequence[str], level: Level) -> bool:
-    """Whether `build` would find the code in the cache."""
+def find(ir: str, exports: Sequence[str], level: Level) -> Code | None:
+    """The module's code, if it is in the cache."""
     kept = disk.default()
-    return kept is not None and kept.get(_key(ir, exports, level)) is not None
+    compiled = None if kept is None else kept.get(_key(ir, exports, level))
+    return None if compiled is None else load(compiled, exports)
 
 
 def compile(ir: str, exports: Sequence[str], level: Level = Level.FULL) -> bytes:

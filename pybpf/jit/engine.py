@@ -13,6 +13,7 @@ reach every user of llvmlite in the process, so none is set. LLVM runs under one
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from functools import cache
@@ -31,15 +32,20 @@ def emit(ir: str, level: Level = Level.FULL) -> bytes:
 
     Raises `InternalError` where LLVM does not accept the text: it is always generated, so that is our bug.
     """
-    machine = _machine(level)
     with _LOCK:
-        module = _parse(_target() + ir)
-        builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
-        if level is Level.FULL:
-            _run_once(builder.getModulePassManager(), module, builder)
-        else:
-            _quick_passes().run(module, builder)
-        return bytes(machine.emit_object(module))
+        return _emit(ir, level)
+
+
+def _emit(ir: str, level: Level) -> bytes:
+    """What LLVM made on the way is gone when this returns, under the lock: giving it back is a call of LLVM too."""
+    machine = _machine(level)
+    module = _parse(_target() + ir)
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
+    if level is Level.FULL:
+        _run_once(builder.getModulePassManager(), module, builder)
+    else:
+        _quick_passes().run(module, builder)
+    return bytes(machine.emit_object(module))
 
 
 class Library:
@@ -56,6 +62,10 @@ class Library:
             except RuntimeError as error:
                 raise InternalError(f"generated code cannot be linked: {error}") from None
             self._addresses = {name: int(self._tracker[name]) for name in exports}
+
+    def __del__(self) -> None:
+        with _LOCK:
+            self.__dict__.pop("_tracker", None)
 
     def address(self, name: str) -> int:
         """See `Code.address`."""
@@ -74,6 +84,9 @@ def processor() -> str:
 
 _LOCK: Final = threading.RLock()
 _LIBRARIES: Final = count()
+if hasattr(os, "register_at_fork"):
+    # A fork waits until LLVM is at rest, so that it can be used in the child.
+    os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)
 
 
 def _run_once(passes: Any, module: Any, builder: Any) -> None:

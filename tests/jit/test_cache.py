@@ -245,9 +245,9 @@ def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("level", Level)
 def test_code_is_compiled_once(place, monkeypatch, level):
-    assert not codegen.is_built(TWICE, ["twice"], level)
+    assert codegen.find(TWICE, ["twice"], level) is None
     assert call(codegen.build(TWICE, ["twice"], level), "twice", 5) == 50
-    assert codegen.is_built(TWICE, ["twice"], level)
+    assert codegen.find(TWICE, ["twice"], level) is not None
     monkeypatch.setattr(engine, "emit", None)
     assert call(codegen.build(TWICE, ["twice"], level), "twice", 5) == 50
 
