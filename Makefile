@@ -37,10 +37,10 @@ show-refusal:
 	@$(PYBPF) verify examples/objects/v3/unsafe/off_by_one.o; test $$? -eq 1
 
 test: check ## all checks and all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto
 
 coverage: $(VENV)/.development ## all tests, and which lines and branches they reach
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest --numprocesses=auto --cov --cov-report=term:skip-covered
 
 check: $(VENV)/.development ## style, types and the directions of imports
 	$(BIN)/ruff check .
