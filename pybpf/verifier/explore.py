@@ -19,18 +19,17 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pybpf.errors import BudgetExceeded
-from pybpf.isa import Kind
 from pybpf.program import Program
 from pybpf.verifier import loops
-from pybpf.verifier.branches import Branches
-from pybpf.verifier.cfg import Block, Graph
+from pybpf.verifier.cfg import Graph
 from pybpf.verifier.explain import Refusal
 from pybpf.verifier.lattice import Lattice, thresholds
 from pybpf.verifier.liveness import Live
 from pybpf.verifier.loops import Change
 from pybpf.verifier.state import R10, State
-from pybpf.verifier.transfer import Step, Transfer
+from pybpf.verifier.transfer import Transfer
 from pybpf.verifier.values import LENGTH, METADATA, Atom, Number, Pieces, Pointer, bases_of
+from pybpf.verifier.walk import Place, Walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +48,6 @@ LADDER: Final = (Effort(16, 16), Effort(64, 1024), Effort(None, None, loops=0.2)
 
 RECENT: Final = 16
 """How many of the latest nodes at a place are looked at for one that covers a state: older ones rarely do."""
-
-Place = tuple[tuple[int, ...], int]
-"""A block under a stack of calls: the slots of the calls, the block's first slot."""
 
 
 @dataclass(eq=False, slots=True)
@@ -111,15 +107,14 @@ class Exploration:
         self.transfer = transfer
         self.effort = effort
         self.lattice = Lattice(transfer.values, leaks=transfer.policy.pointer_leaks)
-        self.branches = Branches(transfer)
+        self.walk = Walk(program, graph, transfer)
         self.explored = 0
         self.imprecise = False
         """Whether states were joined or widened: a failure may then be ours."""
-        self.blocks: dict[int, Block] = {s: b for f in graph.functions.values() for s, b in f.blocks.items()}
+        self.blocks = self.walk.blocks
         self.loops_exist = any(block.loops for block in self.blocks.values())
         share = effort.loops if self.loops_exist else 1.0
         self.budget = int(transfer.policy.max_states * share)
-        self._steps: dict[int, list[tuple[int, Step]]] = {}
         self._pending: dict[Place, list[tuple[State, Node | None]]] = {}
         self._queue: list[tuple[tuple[int, ...], Place]] = []
         self._done: dict[tuple[Place, tuple[Node, ...]], list[Node]] = {}
@@ -341,14 +336,11 @@ class Exploration:
         return joined
 
     def _walk(self, node: Node) -> None:
-        calls, start = node.place
+        start = node.place[1]
         block = self.blocks[start]
         state = node.state.copy()
         if node.loops and node.loops[-1] == node.place:
             state.visits = (*state.visits, node)
-        steps = self._steps.get(start)
-        if steps is None:
-            steps = self._steps[start] = self._compile(block)
         node.cost = len(block.pcs)
         self.explored += node.cost
         if self.explored > self.budget:
@@ -358,45 +350,11 @@ class Exploration:
                 program=self.program.name,
                 pc=start,
             )
-        recorder = self.transfer.recorder
-        recorder.reached(block.pcs)
-        recorder.functions = (0, *(self.program.code[pc].target(pc) for pc in calls))
-        at = start
         try:
-            for pc, step in steps:
-                at = pc
-                step(state)
-            at = block.pcs[-1]
-            self._leave(node, calls, block, state)
+            for place, after in self.walk.through(node.place, state):
+                self._arrive(place, after, node)
         except Refusal as refusal:
-            refusal.pc = at
             raise Failure(refusal, node, imprecise=self.imprecise, explored=self.explored) from None
-
-    def _compile(self, block: Block) -> list[tuple[int, Step]]:
-        """The steps of a block: all but an instruction that chooses the next block."""
-        last = self.program.code[block.pcs[-1]].op.kind
-        pcs = block.pcs[:-1] if last in (Kind.BRANCH, Kind.EXIT, Kind.CALL_LOCAL) else block.pcs
-        return [(pc, self.transfer.step(pc)) for pc in pcs]
-
-    def _leave(self, node: Node, calls: tuple[int, ...], block: Block, state: State) -> None:
-        pc = block.pcs[-1]
-        instruction = self.program.code[pc]
-        match instruction.op.kind:
-            case Kind.BRANCH:
-                for taken, after in self.branches.sides(state, pc, instruction):
-                    target = instruction.target(pc) if taken else pc + instruction.slots
-                    self._arrive((calls, target), after, node)
-            case Kind.EXIT if not calls:
-                self.transfer.check_result(state)
-            case Kind.EXIT:
-                self.transfer.leave_function(state)
-                call = calls[-1]
-                self._arrive((calls[:-1], call + self.program.code[call].slots), state, node)
-            case Kind.CALL_LOCAL:
-                self.transfer.enter_function(state, pc)
-                self._arrive(((*calls, pc), instruction.target(pc)), state, node)
-            case _:
-                self._arrive((calls, block.successors[0]), state, node)
 
     def _crowded(self) -> str:
         """Where states multiplied, for the message of an exhausted budget."""

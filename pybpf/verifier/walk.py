@@ -1,0 +1,84 @@
+"""A walk through one block: the states behind it, and where they stand. Proves what the block's instructions require on the way.
+
+Exploration decides which states are walked, and a certificate names some; what a walk gives is the same for both.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pybpf.isa import Kind
+from pybpf.program import Program
+from pybpf.verifier.branches import Branches
+from pybpf.verifier.cfg import Block, Graph
+from pybpf.verifier.explain import Refusal
+from pybpf.verifier.state import State
+from pybpf.verifier.transfer import Step, Transfer
+
+Place = tuple[tuple[int, ...], int]
+"""A block under a stack of calls: the slots of the calls, the block's first slot."""
+
+_CHOOSING: Final = frozenset({Kind.BRANCH, Kind.EXIT, Kind.CALL_LOCAL})
+"""Instructions that end a block and choose the next: `_behind` handles them."""
+
+
+class Walk:
+    """The blocks of one program, each made into steps when it is first walked."""
+
+    def __init__(self, program: Program, graph: Graph, transfer: Transfer) -> None:
+        self.program = program
+        self.transfer = transfer
+        self.branches = Branches(transfer)
+        self.blocks: dict[int, Block] = {s: b for f in graph.functions.values() for s, b in f.blocks.items()}
+        self._steps: dict[int, list[tuple[int, Step]]] = {}
+
+    def through(self, place: Place, state: State) -> list[tuple[Place, State]]:
+        """The states behind a block and their places, a branch's fall-through first; `state` is used up.
+
+        Raises `Refusal` with its `pc` where an obligation cannot be proved.
+        """
+        calls, start = place
+        block = self.blocks[start]
+        steps = self._steps.get(start)
+        if steps is None:
+            steps = self._steps[start] = self._compile(block)
+        recorder = self.transfer.recorder
+        recorder.reached(block.pcs)
+        recorder.functions = (0, *(self.program.code[pc].target(pc) for pc in calls))
+        at = start
+        try:
+            for pc, step in steps:
+                at = pc
+                step(state)
+            at = block.pcs[-1]
+            return self._behind(calls, block, state)
+        except Refusal as refusal:
+            refusal.pc = at
+            raise
+
+    def _compile(self, block: Block) -> list[tuple[int, Step]]:
+        """The steps of a block: all but an instruction that chooses the next block."""
+        last = self.program.code[block.pcs[-1]].op.kind
+        pcs = block.pcs[:-1] if last in _CHOOSING else block.pcs
+        return [(pc, self.transfer.step(pc)) for pc in pcs]
+
+    def _behind(self, calls: tuple[int, ...], block: Block, state: State) -> list[tuple[Place, State]]:
+        pc = block.pcs[-1]
+        instruction = self.program.code[pc]
+        match instruction.op.kind:
+            case Kind.BRANCH:
+                return [
+                    ((calls, instruction.target(pc) if taken else pc + instruction.slots), after)
+                    for taken, after in self.branches.sides(state, pc, instruction)
+                ]
+            case Kind.EXIT if not calls:
+                self.transfer.check_result(state)
+                return []
+            case Kind.EXIT:
+                self.transfer.leave_function(state)
+                call = calls[-1]
+                return [((calls[:-1], call + self.program.code[call].slots), state)]
+            case Kind.CALL_LOCAL:
+                self.transfer.enter_function(state, pc)
+                return [(((*calls, pc), instruction.target(pc)), state)]
+        return [((calls, block.successors[0]), state)]
