@@ -53,6 +53,7 @@ def instantiate(
     seed: int | None = None,
     budget: int | None = None,
     level: LevelName = "tiered",
+    checks: bool = True,
 ) -> Instance:
     r"""Make a verified program ready to run. One `VerifiedProgram` makes any number of instances.
 
@@ -61,8 +62,8 @@ def instantiate(
     fixes the hashes of the maps made here, so that runs repeat; left out, each map has a secret one. `budget` bounds the
     instructions of one run in the interpreter; native code runs as long as was proved. `level` is about native code: ``quick``
     is compiled at once, ``full`` is optimised, and ``tiered`` begins quick and becomes full in the background, without a pause;
-    the results are the same. Raises `ArgumentError` where an
-    argument does not fit the program, `MapError` for a map that cannot be made, `UnsupportedError` for a program that pybpf can
+    the results are the same. Without `checks` native code does not compare accesses with the bounds of packet, stack and maps once more, and nothing but
+    the proof stands between the program and this process. Raises `ArgumentError` where an argument does not fit the program, `MapError` for a map that cannot be made, `UnsupportedError` for a program that pybpf can
     verify and not run.
 
     >>> from pybpf import Program, verify
@@ -77,7 +78,9 @@ def instantiate(
     _check_runnable(verified)
     program = verified.program
     instance_maps = _instance_maps(program, maps or {}, seed)
-    return Instance(verified, instance_maps, _engine(engine, verified, instance_maps, clock, budget, level))
+    return Instance(
+        verified, instance_maps, _engine(engine, verified, instance_maps, clock, budget, level, checks)
+    )
 
 
 _REGIONS: Final = frozenset({RegionKind.STACK, RegionKind.PACKET, RegionKind.CONTEXT, RegionKind.MAP_VALUE})
@@ -290,6 +293,7 @@ def _engine(
     clock: Clock | None,
     budget: int | None,
     level: LevelName,
+    checks: bool,
 ) -> Engine:
     match name:
         case "interpreter":
@@ -297,31 +301,34 @@ def _engine(
         case "jit":
             if budget is not None:
                 raise ArgumentError("native code counts no instructions: a budget needs engine='interpreter'")
-            return _Native(_compiled(verified, level).bind(maps, clock), verified.type)
+            return _Native(_compiled(verified, level, checks).bind(maps, clock), verified.type)
         case _:
             raise ArgumentError(f"unknown engine {name!r}: known are jit, interpreter")
 
 
-_native: Final[WeakKeyDictionary[VerifiedProgram, dict[LevelName, NativeProgram]]] = WeakKeyDictionary()
+_native: Final[WeakKeyDictionary[VerifiedProgram, dict[tuple[LevelName, bool], NativeProgram]]] = (
+    WeakKeyDictionary()
+)
 _compiling = threading.Lock()
 
 
-def _compiled(verified: VerifiedProgram, level: LevelName) -> NativeProgram:
+def _compiled(verified: VerifiedProgram, level: LevelName, checks: bool) -> NativeProgram:
     """The native code of a proof, made once for all its instances and kept as long as the proof is."""
     from pybpf import jit
 
+    options = jit.Options(checks=checks)
     with _compiling:
-        levels = _native.setdefault(verified, {})
-        native = levels.get(level)
+        made = _native.setdefault(verified, {})
+        native = made.get((level, checks))
         if native is None:
             match level:
                 case "tiered":
-                    native = jit.compile_tiered(verified)
+                    native = jit.compile_tiered(verified, options)
                 case "quick" | "full":
-                    native = jit.compile(verified, jit.Level(level))
+                    native = jit.compile(verified, jit.Level(level), options)
                 case _:
                     raise ArgumentError(f"unknown level {level!r}: known are tiered, quick, full")
-            levels[level] = native
+            made[level, checks] = native
         return native
 
 

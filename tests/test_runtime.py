@@ -199,8 +199,8 @@ def test_native_code_is_made_once_and_goes_with_its_proof(monkeypatch):
     made = []
     compile_ = jit.compile
 
-    def observed(verified, level):
-        native = compile_(verified, level)
+    def observed(*arguments):
+        native = compile_(*arguments)
         made.append(weakref.ref(native))
         return native
 

@@ -11,21 +11,24 @@ host's memory.
 from __future__ import annotations
 
 from pybpf.jit.codegen import Level, build
-from pybpf.jit.driver import ENTRY_POINTS, EXPORTS
-from pybpf.jit.lower import lower
+from pybpf.jit.driver import EXPORTS
 from pybpf.jit.native import NativeInstance, NativeProgram
+from pybpf.jit.options import DEFAULT, Options
+from pybpf.jit.source import ProgramSource
 from pybpf.jit.tiers import compile_tiered
 from pybpf.verifier.facts import VerifiedProgram
 
-__all__ = ["Level", "NativeInstance", "NativeProgram", "compile", "compile_tiered"]
+__all__ = ["Level", "NativeInstance", "NativeProgram", "Options", "compile", "compile_tiered"]
 
 
-def compile(verified: VerifiedProgram, level: Level = Level.FULL) -> NativeProgram:
+def compile(
+    verified: VerifiedProgram, level: Level = Level.FULL, options: Options = DEFAULT
+) -> NativeProgram:
     """Compile a verified program for this machine.
 
     Raises `UnsupportedError` for what pybpf has no native code for (calls through a register, helpers without a body),
     `InternalError` where LLVM refuses what was generated.
     """
     verified.program.check_runnable()
-    code = build(lower(verified) + ENTRY_POINTS, EXPORTS, level)
+    code = build(ProgramSource(verified, options), EXPORTS, level)
     return NativeProgram(verified.program, verified.type, code)

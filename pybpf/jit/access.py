@@ -46,7 +46,7 @@ class Regions:
     """The memory of a program as one of its functions sees it.
 
     The function has ``%state``, ``%packet`` and ``%length``, and ``%stack``, the lowest byte of `frames` stack frames.
-    `maps` are the program's, each with the layout of its block.
+    `maps` are the program's, each with the layout of its block. Without `checks` an access to a region is believed to be inside it.
     """
 
     def __init__(
@@ -56,8 +56,10 @@ class Regions:
         context: Context | None,
         packet_writable: bool,
         frames: int,
+        checks: bool = True,
     ) -> None:
         self.b = b
+        self._checks = checks
         self.maps = maps
         self.context = context
         self.packet = Place("%packet", PACKET, "%length", writable=packet_writable)
@@ -107,8 +109,10 @@ class Regions:
                 return self.b.switch(tag, cases, TrapCode.ACCESS, pc, address, "ptr" if pointer else "i64")
 
     def checked(self, pc: int, place: Place, address: Value, size: Value) -> str:
-        """A pointer to `size` bytes of a place, behind guards that they lie in it."""
+        """A pointer to `size` bytes of a place, behind guards that they lie in it unless there are to be none."""
         offset = self.b.add(address, -place.start)
+        if not self._checks:
+            return self.b.pointer(place.base, offset)
         for inside in self._conditions(place, address, offset, size):
             self.b.guard(inside, TrapCode.ACCESS, pc, address)
         return self.b.pointer(place.base, offset)

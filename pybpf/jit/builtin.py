@@ -27,6 +27,7 @@ _DOC: Final = b"Run the program on one packet, any object with the buffer protoc
 _METH_O: Final = 8  # Include/methodobject.h
 
 
+@cache
 def has_lock() -> bool:
     """Whether this Python has a GIL, which `Builtin` relies on."""
     return not sysconfig.get_config_var("Py_GIL_DISABLED")

@@ -15,6 +15,7 @@ import os
 import secrets
 import stat
 import time
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -116,15 +117,15 @@ def default() -> Cache | None:
     return None if directory is None else _known(directory)
 
 
-def _directory(asked: str | None, caches: str | None) -> Path | None:
+def _directory(asked: str | None, caches: str | None) -> str | None:
     if os.name != "posix" or asked == "off":
         return None
     if asked:
-        return Path(asked)
+        return asked
     # The specification: a path that is not absolute is to be ignored.
     if not caches or not os.path.isabs(caches):
         caches = os.path.expanduser("~/.cache")
-    return Path(caches, "pybpf") if os.path.isabs(caches) and _may_make(caches) else None
+    return os.path.join(caches, "pybpf") if os.path.isabs(caches) and _may_make(caches) else None
 
 
 def _may_make(directory: str) -> bool:
@@ -134,11 +135,9 @@ def _may_make(directory: str) -> bool:
     return os.stat(directory).st_uid == os.geteuid()
 
 
-_caches: Final[dict[Path, Cache]] = {}
-
-
-def _known(directory: Path) -> Cache:
-    return _caches.setdefault(directory, Cache(directory))
+@lru_cache(maxsize=16)
+def _known(directory: str) -> Cache:
+    return Cache(Path(directory))
 
 
 def _is_trusted(status: os.stat_result) -> bool:

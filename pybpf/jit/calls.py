@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pybpf import helpers
-from pybpf.helpers import Body
+from pybpf.helpers import Body, Helper
 from pybpf.jit import clock_ir, hash_ir, map_ir
 from pybpf.jit.access import Regions
 from pybpf.jit.builder import Builder, Value, text
@@ -163,3 +163,9 @@ _NATIVE: Final[Mapping[Body | None, Callable[[Call], Value]]] = {
     helpers.UBPF_HASH.body: _hash,
 }
 """What each Python body of a helper is in machine code."""
+
+
+def native_name(helper: Helper) -> str:
+    """What a helper is in machine code, "" where it is left to Python."""
+    native = _NATIVE.get(helper.body)
+    return native.__name__ if native is not None else ""

@@ -26,6 +26,7 @@ from pybpf.jit.access import Regions
 from pybpf.jit.blocks import ARGUMENTS, Graph, function_graph, register_effect
 from pybpf.jit.builder import METADATA, RESULT, Builder, Value, text
 from pybpf.jit.calls import Call
+from pybpf.jit.options import DEFAULT, Options
 from pybpf.jit.state import TrapCode
 from pybpf.maps import Layout, layout_of
 from pybpf.memory import (
@@ -47,19 +48,20 @@ _CALLER: Final = -1
 """What stands for a function's caller among the predecessors of its first block."""
 
 
-def lower(verified: VerifiedProgram) -> str:
+def lower(verified: VerifiedProgram, options: Options = DEFAULT) -> str:
     """The functions of a program, as text that lacks only entry points; `@program` is the program.
 
     Raises `UnsupportedError` for what pybpf has no native code for.
     """
-    return _Module(verified).text()
+    return _Module(verified, options).text()
 
 
 class _Module:
     """A program being lowered: what its functions share."""
 
-    def __init__(self, verified: VerifiedProgram) -> None:
+    def __init__(self, verified: VerifiedProgram, options: Options) -> None:
         self.program = verified.program
+        self.options = options
         self.type = verified.type
         self.facts = verified.facts
         self.maps: list[tuple[MapSpec, Layout]] = [(spec, layout_of(spec)) for spec in self.program.maps]
@@ -173,7 +175,12 @@ class _Function:
         self.graph = module.graphs[entry]
         self.b = Builder()
         self.regions = Regions(
-            self.b, module.maps, module.type.context, module.type.packet_writable, module.frames
+            self.b,
+            module.maps,
+            module.type.context,
+            module.type.packet_writable,
+            module.frames,
+            module.options.checks,
         )
         if entry == 0:
             self.b.prologue("%stack", f"alloca [{module.frames * STACK_SIZE} x i8], align 16")

@@ -14,27 +14,28 @@ from typing import Final
 
 from pybpf.errors import InternalError
 from pybpf.jit.codegen import Level, build, find
-from pybpf.jit.driver import ENTRY_POINTS, EXPORTS
-from pybpf.jit.lower import lower
+from pybpf.jit.driver import EXPORTS
 from pybpf.jit.native import NativeProgram
+from pybpf.jit.options import DEFAULT, Options
+from pybpf.jit.source import ProgramSource, Written
 from pybpf.verifier.facts import VerifiedProgram
 
 DELAY: Final = 0.1
 """Seconds before the thread begins: processes that live for less are spared the work, and need not wait for it to end."""
 
 
-def compile_tiered(verified: VerifiedProgram) -> NativeProgram:
+def compile_tiered(verified: VerifiedProgram, options: Options = DEFAULT) -> NativeProgram:
     """Compile a program quickly, and have it optimised in the background; optimised code that is in the cache is used at once.
 
     Raises what `pybpf.jit.compile` raises.
     """
     verified.program.check_runnable()
-    text = lower(verified) + ENTRY_POINTS
-    code = find(text, EXPORTS, Level.FULL)
+    source = ProgramSource(verified, options)
+    code = find(source, EXPORTS, Level.FULL)
     if code is not None:
         return NativeProgram(verified.program, verified.type, code)
-    native = NativeProgram(verified.program, verified.type, build(text, EXPORTS, Level.QUICK))
-    _background.add(native, text)
+    native = NativeProgram(verified.program, verified.type, build(source, EXPORTS, Level.QUICK))
+    _background.add(native, source.written())
     return native
 
 
@@ -51,7 +52,7 @@ class _Background:
     """
 
     def __init__(self) -> None:
-        self._pending: deque[tuple[weakref.ref[NativeProgram], str]] = deque()
+        self._pending: deque[tuple[weakref.ref[NativeProgram], Written]] = deque()
         self._forget_thread()
 
     def _forget_thread(self) -> None:
@@ -59,9 +60,9 @@ class _Background:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def add(self, native: NativeProgram, text: str) -> None:
+    def add(self, native: NativeProgram, source: Written) -> None:
         with self._lock:
-            self._pending.append((weakref.ref(native), text))
+            self._pending.append((weakref.ref(native), source))
             if self._thread is None:
                 thread = threading.Thread(target=self._work, name="pybpf-optimise")
                 try:
@@ -84,14 +85,14 @@ class _Background:
                 if not self._pending:
                     self._thread = None
                     return
-                program, text = self._pending.popleft()
+                program, source = self._pending.popleft()
             if program() is not None:
-                _optimise(program, text)
+                _optimise(program, source)
 
 
-def _optimise(program: weakref.ref[NativeProgram], text: str) -> None:
+def _optimise(program: weakref.ref[NativeProgram], source: Written) -> None:
     try:
-        code = build(text, EXPORTS, Level.FULL)
+        code = build(source, EXPORTS, Level.FULL)
     except InternalError as error:
         warnings.warn(f"a program stays in its quick form: {error}", RuntimeWarning, stacklevel=2)
         return

@@ -13,9 +13,9 @@ from pybpf.instruction import Instruction
 from pybpf.isa import MAX_REGISTER, Kind
 from pybpf.jit.blocks import register_effect
 from pybpf.jit.codegen import Level, build
-from pybpf.jit.driver import ENTRY_POINTS, EXPORTS
-from pybpf.jit.lower import lower
+from pybpf.jit.driver import EXPORTS
 from pybpf.jit.native import NativeProgram
+from pybpf.jit.source import ProgramSource
 from pybpf.memory import STACK_SIZE
 from pybpf.program import Program
 from pybpf.program_types import ProgramType
@@ -35,7 +35,7 @@ def compile_unproved(program: Program, type: ProgramType, level: Level = Level.Q
         if instruction.op.kind not in _CALLS and register_effect(instruction)[1] >> MAX_REGISTER & 1:
             raise ArgumentError(f"pc {pc}: write to r10: the frame pointer is read-only")
     unproved = VerifiedProgram(program, type, _nothing_proved(program, type))
-    return NativeProgram(program, type, build(lower(unproved) + ENTRY_POINTS, EXPORTS, level))
+    return NativeProgram(program, type, build(ProgramSource(unproved), EXPORTS, level))
 
 
 def _nothing_proved(program: Program, type: ProgramType) -> Facts:

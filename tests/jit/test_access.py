@@ -7,9 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import pybpf
 from pybpf import MapSpec, PacketBatch, Program, Trap, jit, maps, memory
 from pybpf.interpreter import Interpreter
-from pybpf.jit import Level, NativeInstance
+from pybpf.jit import Level, NativeInstance, Options
+from pybpf.jit.lower import lower
 from pybpf.program_types import FILTER, MEMORY, XDP, ProgramType
 from pybpf.verifier.facts import Access, Facts, RegionKind, VerifiedProgram
 from tests.jit.programs import MAPS, ROOM, TYPE, texts
@@ -310,3 +312,18 @@ def outcome(engine: Interpreter | NativeInstance, packet: bytes) -> tuple[int | 
     except Trap as error:
         return None, error
     return (result if isinstance(result, int) else result.value), None
+
+
+# Without checks
+
+
+def test_bounds_are_believed_where_that_was_asked_for():
+    """The text compares nothing any more, and results are the same."""
+    text = "r0 = 0\n if r2 < 8 goto out\n r2 &= 7\n r1 += r2\n r0 = *(u8 *)(r1 + 0)\nout:\n exit"
+    proof = pybpf.verify(Program.from_asm(text, FILTER))
+    unchecked = lower(proof, Options(checks=False))
+    assert lower(proof).count("label %trap,") > unchecked.count("label %trap,") == 0
+    packets = [bytes(7), bytes(range(1, 9)), bytes(range(1, 30))]
+    for checks in (True, False):
+        made = pybpf.instantiate(proof, checks=checks)
+        assert [made.call(packet) for packet in packets] == [0, 1, 6]

@@ -256,9 +256,15 @@ def test_all_that_code_depends_on_makes_another_entry(place, monkeypatch):
     codegen.build(TWICE, ["twice"], Level.QUICK)
     codegen.build(TWICE, ["twice"], Level.FULL)
     codegen.build(TWICE.replace("%s, %s", "%s, 1"), ["twice"], Level.FULL)
-    monkeypatch.setattr(codegen, "_environment", lambda: b"another processor")
+    monkeypatch.setattr(codegen, "origin", lambda: b"another processor")
     codegen.build(TWICE, ["twice"], Level.FULL)
     assert len(list(place.iterdir())) == 4
+
+
+def test_nothing_is_kept_where_it_is_not_known_what_code_depends_on(place, monkeypatch):
+    monkeypatch.setattr(codegen, "origin", lambda: None)
+    assert call(codegen.build(TWICE, ["twice"]), "twice", 5) == 50
+    assert not place.exists()
 
 
 def test_damage_means_that_code_is_compiled(place):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import pybpf
 from pybpf import BudgetExceeded, DecodeError, Program, UnsupportedError, VerifierError, jit, maps
 from pybpf.interpreter import Interpreter
-from pybpf.jit import Level
+from pybpf.jit import Level, Options
 from tests.jit.programs import MAPS, ROOM, TYPE, texts
 from tests.jit.traced import observed
 from tests.verifier import test_linux_cases as linux_verifier
@@ -31,8 +31,8 @@ def contents(made: list[maps.BpfMap]) -> list[dict[bytes, bytes]]:
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
-@given(texts(), packets, st.sampled_from(Level))
-def test_random_programs(text, samples, level):
+@given(texts(), packets, st.sampled_from(Level), st.sampled_from([True, True, False]))
+def test_random_programs(text, samples, level, checks):
     program = Program.from_asm(text, TYPE, maps=MAPS)
     try:
         verified = pybpf.verify(program)
@@ -42,7 +42,7 @@ def test_random_programs(text, samples, level):
     reference_maps = [maps.create(spec, seed=1) for spec in program.maps]
     native_maps = [maps.create(spec, seed=1) for spec in program.maps]
     interpreter = Interpreter(program, TYPE, reference_maps)
-    native = jit.compile(verified, level).bind(native_maps)
+    native = jit.compile(verified, level, Options(checks=checks)).bind(native_maps)
     for packet in samples:
         expected, buffer = interpreter.run(packet), bytearray(packet)
         assert native.run(buffer) == expected.value

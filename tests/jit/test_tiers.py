@@ -16,7 +16,7 @@ import pytest
 import pybpf
 from pybpf import InternalError, PacketBatch, Program
 from pybpf.jit import compile_tiered, tiers
-from pybpf.jit.codegen import Level
+from pybpf.jit.codegen import Level, Source
 from tests.jit.test_builtin import SUM
 
 BLUR = "\n".join(f"r0 *= {2 * n + 3}\n r0 ^= r3\n r3 += r0" for n in range(60))
@@ -62,19 +62,21 @@ def test_optimised_code_that_is_in_the_cache_is_used_at_once(monkeypatch):
 
 def test_program_that_nobody_holds_is_not_kept_for_it(monkeypatch):
     monkeypatch.setattr(tiers, "DELAY", 0.2)
-    kept = weakref.ref(compile_tiered(verified()))
+    proof = verified()
+    kept = [weakref.ref(compile_tiered(proof)), weakref.ref(proof)]
+    del proof
     gc.collect()
-    assert kept() is None
+    assert [one() for one in kept] == [None, None]
     tiers.wait()
 
 
 def test_failure_leaves_the_quick_code_and_is_told(monkeypatch):
     build = tiers.build
 
-    def fail(text: str, exports: object, level: Level) -> object:
+    def fail(source: Source, exports: object, level: Level) -> object:
         if level is Level.FULL:
             raise InternalError("no")
-        return build(text, tiers.EXPORTS, level)
+        return build(source, tiers.EXPORTS, level)
 
     monkeypatch.setattr(tiers, "build", fail)
     native = compile_tiered(verified())
@@ -130,11 +132,11 @@ import os, sys, threading, pybpf
 from pybpf.jit import tiers
 tiers.DELAY = 0
 made, begun, build = threading.Event(), threading.Event(), tiers.build
-def gated(text, exports, level):
+def gated(source, exports, level):
     if level is tiers.Level.FULL:
         begun.set()
         made.wait()
-    return build(text, exports, level)
+    return build(source, exports, level)
 tiers.build = gated
 blur = "\\n".join(f"r0 *= {2 * n + 3}\\n r0 ^= r3\\n r3 += r0" for n in range(300))
 proofs = [pybpf.verify(pybpf.Program.from_asm(f"r0 = r2\\n r3 = {n}\\n {blur}\\n exit", "filter")) for n in range(8)]

@@ -1,0 +1,16 @@
+"""What whoever compiles a program can choose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`checks`: accesses are compared with the bounds of their region although they were proved to be inside."""
+
+    checks: bool = True
+
+
+DEFAULT: Final = Options()
