@@ -97,7 +97,14 @@ def test_levels_of_an_instance():
 @pytest.mark.slow
 def test_runs_while_code_is_replaced(monkeypatch):
     """Threads run a program all the time; every result is right, before, during and after."""
-    monkeypatch.setattr(tiers, "DELAY", 0.5)
+    may_begin, build = threading.Event(), tiers.build
+
+    def gated(source: Source, exports: object, level: Level) -> object:
+        if level is Level.FULL:
+            may_begin.wait()
+        return build(source, tiers.EXPORTS, level)
+
+    monkeypatch.setattr(tiers, "build", gated)
     programs = [compile_tiered(verified(f"r0 = r2\n r3 = 7\n {BLUR}\n r0 += {n}\n exit")) for n in range(6)]
     instances = [program.bind() for program in programs]
     packet, stop = bytes(5), threading.Event()
@@ -119,6 +126,7 @@ def test_runs_while_code_is_replaced(monkeypatch):
     for thread in threads:
         thread.start()
     quick = [program.code for program in programs]
+    may_begin.set()
     tiers.wait()
     stop.set()
     for thread in threads:
