@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from fuzz import kernel
-from fuzz.campaign import CORPUS, SOURCES, Report, campaign, save
-from fuzz.properties import PROPERTIES
+from fuzz.campaign import CORPUS, Report, campaign, save
+from fuzz.properties import COSTLY, PROPERTIES
+from fuzz.recipe import SOURCES
 
 EVERY: float = 30.0
 """Seconds between two lines of progress where there is no terminal."""
@@ -36,6 +37,13 @@ EVERY: float = 30.0
     help="What to check; may be given several times. All is everything that this machine can check.",
 )
 @click.option(
+    "--every",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help=f"Check the costly properties ({', '.join(COSTLY)}) for one program in so many.",
+)
+@click.option(
     "--source",
     "sources",
     multiple=True,
@@ -56,6 +64,7 @@ def main(
     seed: int,
     jobs: int,
     names: tuple[str, ...],
+    every: int,
     sources: tuple[str, ...],
     corpus: Path,
 ) -> None:
@@ -78,6 +87,7 @@ def main(
             seconds=seconds,
             scratch=Path(scratch),
             progress=display.show,
+            every=every,
         )
     for line in report.statistics.report():
         console.print(line, markup=False)

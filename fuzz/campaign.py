@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -11,25 +12,26 @@ from dataclasses import dataclass, field
 from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
+from random import Random
 from typing import Final
 
-import hypothesis
-from hypothesis import HealthCheck, Phase, Verbosity, given, settings
-from hypothesis import strategies as st
-
-from fuzz.case import Case, cases
-from fuzz.mutants import mutants, real_programs
-from fuzz.properties import check
+from fuzz.case import Case
+from fuzz.properties import COSTLY, check
+from fuzz.recipe import Recipe, drawn
+from fuzz.shrink import smallest
 from fuzz.statistics import Statistics
 from fuzz.text import text_of
 
 BATCH: Final = 100
 """Programs that a process takes at a time."""
 
+BATCHES: Final = 200
+"""Batches after which a process is replaced: LLVM gives no memory back."""
+
+MOST_FINDINGS: Final = 2
+"""A batch ends after so many: what one mistake breaks, it breaks often."""
+
 CORPUS: Final = Path(__file__).parent / "corpus"
-ROOT: Final = Path(__file__).parent.parent
-OBJECTS: Final = (ROOT / "examples/objects", ROOT.parent / "shared/data/elf")
-"""Where compiled programs are looked for, to make mutants of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Finding:
     """A case for which a property does not hold, as small as it could be made."""
 
     text: str
-    """The case, as `fuzz.case.read_case` reads it."""
+    """The case, as `fuzz.text.read_case` reads it."""
     message: str
 
 
@@ -49,68 +51,68 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
 
 
-def _generated() -> st.SearchStrategy[Case]:
-    return cases()
-
-
-def _mutants() -> st.SearchStrategy[Case]:
-    return mutants()
-
-
-def _real() -> st.SearchStrategy[Case]:
-    if not _REAL:
-        paths = sorted(path for folder in OBJECTS for path in folder.rglob("*.o"))
-        _REAL.append(mutants(tuple(real_programs(paths))))
-    return _REAL[0]
-
-
-_REAL: Final[list[st.SearchStrategy[Case]]] = []
-
-SOURCES: Final[dict[str, Callable[[], st.SearchStrategy[Case]]]] = {
-    "generated": _generated,
-    "mutants": _mutants,
-    "real": _real,
-}
-"""Where programs come from: generated, mutants of generated ones, mutants of compiled ones."""
-
-
-def batch(source: str, names: Collection[str], seed: int, examples: int, notes: Path | None = None) -> Report:
-    """Check so many programs, all decided by the seed; the first finding ends it and is made small.
-
-    `notes` is a file in which the case under way is kept, for when the process dies of it.
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a batch does: `examples` programs of a source, all decided by the seed, checked for properties by name; for the
+    costly ones only one program in `every`.
     """
+
+    source: str
+    names: tuple[str, ...]
+    seed: int
+    examples: int
+    every: int = 1
+    notes: Path | None = None
+    """A file in which the recipe under way is kept, for when the process dies of it."""
+
+
+def batch(work: Work) -> Report:
+    """Check a batch of programs."""
     report = Report()
-    last: list[Case] = []
-    discarded = Statistics()
-
-    @hypothesis.seed(seed)
-    @settings(
-        max_examples=examples,
-        database=None,
-        deadline=None,
-        phases=(Phase.generate, Phase.shrink),
-        verbosity=Verbosity.quiet,
-        report_multiple_bugs=False,
-        print_blob=False,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(SOURCES[source]())
-    def examine(case: Case) -> None:
-        failed = bool(last)
-        if notes is not None:
-            notes.write_text(text_of(case))
-        try:
-            check(case, names, discarded if failed else report.statistics)
-        except AssertionError:
-            last[:] = [case]
-            raise
-
-    try:
-        examine()
-    except AssertionError as error:
-        message = f"{type(error).__name__}: {error}"
-        report.findings.append(Finding(text_of(last[0], f"{message}\nseed {seed}"), message))
+    random = Random(f"{work.source} {work.seed}")
+    number = 0
+    while number < work.examples and len(report.findings) < MOST_FINDINGS:
+        recipe = drawn(random, work.source)
+        if work.notes is not None:
+            work.notes.write_bytes(pickle.dumps(recipe))
+        case = recipe.case()
+        if case is None:
+            continue
+        number += 1
+        names = [name for name in work.names if name not in COSTLY or number % work.every == 0]
+        error = _failure(case, names, report.statistics)
+        if error is not None:
+            report.findings.append(_finding(recipe, names, error, work.seed))
     return report
+
+
+def _failure(case: Case, names: Collection[str], statistics: Statistics) -> Exception | None:
+    """How a case fails, None if it does not. What is no AssertionError is a mistake in pybpf or in a property: a finding too."""
+    try:
+        check(case, names, statistics)
+    except Exception as error:
+        return error
+    return None
+
+
+def _finding(recipe: Recipe, names: Collection[str], error: Exception, seed: int) -> Finding:
+    """The smallest case that fails in the same way."""
+    errors = {recipe: error}
+
+    def fails(candidate: Recipe) -> bool:
+        case = candidate.case()
+        found = None if case is None else _failure(case, names, Statistics())
+        if type(found) is not type(error):
+            return False
+        assert found is not None
+        errors[candidate] = found
+        return True
+
+    least = smallest(recipe, fails)
+    message = f"{type(error).__name__}: {errors[least]}"
+    case = least.case()
+    assert case is not None
+    return Finding(text_of(case, f"{message}\nseed {seed}"), message)
 
 
 def campaign(
@@ -123,51 +125,59 @@ def campaign(
     seconds: float | None,
     scratch: Path,
     progress: Callable[[Report], None],
+    every: int = 1,
 ) -> Report:
     """Check programs until so many are done or so much time is over; `progress` is shown the report as it grows."""
     total = Report()
     until = time.monotonic() + seconds if seconds is not None else None
-    batches = _batches(sources, seed, programs)
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=20) as pool:
-        running: dict[Future[Report], Path] = {}
+    batches = _batches(sources, tuple(names), seed, programs, every, scratch)
+    with ProcessPoolExecutor(jobs, get_context("spawn"), max_tasks_per_child=BATCHES) as pool:
+        running: dict[Future[Report], Work] = {}
         while True:
             while len(running) < 2 * jobs and (until is None or time.monotonic() < until):
                 work = next(batches, None)
                 if work is None:
                     break
-                source, batch_seed, examples = work
-                notes = scratch / f"{batch_seed}.bpf"
-                running[pool.submit(batch, source, names, batch_seed, examples, notes)] = notes
+                running[pool.submit(batch, work)] = work
             if not running:
                 return total
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
-                notes = running.pop(future)
+                work = running.pop(future)
                 try:
                     report = future.result()
                 except BrokenProcessPool:
-                    total.findings += _in_work(notes, *running.values())
+                    total.findings += _in_work(work, *running.values())
                     return total
-                notes.unlink(missing_ok=True)
+                assert work.notes is not None
+                work.notes.unlink(missing_ok=True)
                 total.statistics.add(report.statistics)
                 total.findings += report.findings
             progress(total)
 
 
-def _in_work(*notes: Path) -> list[Finding]:
+def _in_work(*works: Work) -> list[Finding]:
     """A process died: of one of the cases that were in work."""
     message = "Died: a process died, of this case or of another that was in work then"
-    return [Finding(f"# {message}\n{path.read_text()}", message) for path in notes if path.exists()]
+    findings = []
+    for work in works:
+        if work.notes is not None and work.notes.exists():
+            case = pickle.loads(work.notes.read_bytes()).case()
+            findings += [Finding(text_of(case, f"{message}\nseed {work.seed}"), message)] if case else []
+    return findings
 
 
-def _batches(sources: Sequence[str], seed: int, programs: int | None) -> Iterator[tuple[str, int, int]]:
-    """Source, seed and size of one batch after the other: the same for any number of processes."""
+def _batches(
+    sources: Sequence[str], names: tuple[str, ...], seed: int, programs: int | None, every: int, scratch: Path
+) -> Iterator[Work]:
+    """One batch after the other: the same for any number of processes."""
     left = programs
     for number in count():
         examples = BATCH if left is None else min(BATCH, left)
         if examples <= 0:
             return
-        yield sources[number % len(sources)], seed * 1_000_003 + number, examples
+        own = seed * 1_000_003 + number
+        yield Work(sources[number % len(sources)], names, own, examples, every, scratch / str(own))
         left = None if left is None else left - examples
 
 

@@ -127,7 +127,7 @@ def map_entries(specs: Sequence[MapSpec], blob: bytes) -> dict[str, Entries]:
     return contents
 
 
-PACKETS: Final = 8
+PACKETS: Final = 6
 
 _blob: Final = st.binary(max_size=4)
 

@@ -202,7 +202,7 @@ def walk(w: Writer) -> None:
     w.block(w.c.integer(0, 2))
     if w.reachable:
         if w.c.chance(40):
-            length = limited(w, number(w), 63)
+            length = limited(w, w.changeable(number(w)), 63)
             w.code.alu("add", walker, Register(length))
         w.code.alu("add", walker, step)
         _restore(w, before)

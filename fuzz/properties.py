@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import fuzz.agreement
 import fuzz.engines
 import fuzz.invariance
-from fuzz.case import Case, clock
+from fuzz.case import Case
 from fuzz.facts import FactCheck
 from fuzz.membership import Membership
-from fuzz.runs import FUEL, context_bytes, run
+from fuzz.runs import Monitor, run
 from fuzz.statistics import Statistics
 from fuzz.watch import Watched, watch
-from pybpf import BpfError, BudgetExceeded, InternalError, Trap, maps
-from pybpf.interpreter import Interpreter
+from pybpf import BpfError, InternalError, maps
+from pybpf.maps import BpfMap
 
 
 class Crash(AssertionError):
@@ -38,9 +38,10 @@ class Subject:
         if self.watched is None:
             return None
         verified = self.watched.verified
+        runnable = self.watched.verified.type.runnable
         made = all(spec.type in maps.TYPES for spec in verified.program.maps)
         bodies = all(verified.type.helpers[number].body is not None for number in verified.facts.helpers)
-        return self.watched if made and bodies else None
+        return self.watched if runnable and made and bodies else None
 
 
 Property = Callable[[Subject, Statistics], None]
@@ -66,31 +67,27 @@ def examine(case: Case, statistics: Statistics) -> Subject:
     return Subject(case, watched, None)
 
 
-def safe(subject: Subject, statistics: Statistics) -> None:
-    """An accepted program never traps and executes no more instructions than was proved. Raises `Unsafe`."""
-    if subject.watched is None:
-        statistics.harmless += not _traps(subject.case)
-    if subject.runs is None:
+def runs(subject: Subject, statistics: Statistics, names: Collection[str]) -> None:
+    """An accepted program never traps and executes no more instructions than was proved; and on every run, `member`: every
+    state lies inside an abstract state; `facts`: every fact holds. Raises `Unsafe`, `Outside`, `WrongFact`.
+    """
+    watched = subject.runs
+    if watched is None:
         return
-    tally = run(subject.case, subject.runs.verified)
+    made = subject.case.make_maps()
+    monitors = [MONITORS[name](watched, made) for name in names if name in MONITORS]
+    tally = run(subject.case, watched.verified, monitors, made)
     statistics.runs += tally.runs
+    statistics.followed += tally.followed
     statistics.instructions += tally.instructions
     statistics.cut += tally.cut
 
 
-def member(subject: Subject, statistics: Statistics) -> None:
-    """Every state that a run is in lies inside an abstract state. Raises `Outside`."""
-    if subject.runs is not None:
-        made = subject.case.make_maps()
-        run(subject.case, subject.runs.verified, [Membership(subject.runs, made)], made)
-
-
-def facts(subject: Subject, statistics: Statistics) -> None:
-    """Every fact holds on every run. Raises `WrongFact`."""
-    if subject.runs is not None:
-        made = subject.case.make_maps()
-        verified = subject.runs.verified
-        run(subject.case, verified, [FactCheck(verified, made)], made)
+MONITORS: Final[dict[str, Callable[[Watched, Sequence[BpfMap]], Monitor]]] = {
+    "member": Membership,
+    "facts": lambda watched, maps: FactCheck(watched.verified, maps),
+}
+"""What looks on while programs run."""
 
 
 def engines(subject: Subject, statistics: Statistics) -> None:
@@ -122,33 +119,22 @@ def kernel(subject: Subject, statistics: Statistics) -> None:
         statistics.kernel_laxer[getattr(subject.refusal, "reason", type(subject.refusal).__name__)] += 1
 
 
-PROPERTIES: Final[dict[str, Property]] = {
-    "safe": safe,
-    "member": member,
-    "facts": facts,
+COSTLY: Final[dict[str, Property]] = {
     "engines": engines,
     "invariant": invariant,
     "kernel": kernel,
 }
-"""The properties by name."""
+"""Properties that take longer than the runs do: a campaign may check them for some programs only."""
+
+PROPERTIES: Final = ("safe", *MONITORS, *COSTLY)
+"""The names of the properties."""
 
 
 def check(case: Case, names: Collection[str], statistics: Statistics) -> None:
     """Check a case for these properties. Raises the AssertionError of the first that does not hold."""
     subject = examine(case, statistics)
+    if "safe" in names or not MONITORS.keys().isdisjoint(names):
+        runs(subject, statistics, names)
     for name in names:
-        PROPERTIES[name](subject, statistics)
-
-
-def _traps(case: Case) -> bool:
-    """Whether some packet makes a refused program trap, or run on without end."""
-    try:
-        interpreter = Interpreter(case.program, case.type, case.make_maps(), clock=clock(), budget=FUEL // 10)
-        for packet in case.packets:
-            interpreter.run(packet, context_bytes(case.type))
-    except (Trap, BudgetExceeded):
-        return True
-    except BpfError:
-        # Something that pybpf cannot run.
-        return False
-    return False
+        if name in COSTLY:
+            COSTLY[name](subject, statistics)

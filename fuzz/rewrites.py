@@ -35,6 +35,13 @@ class Row:
     """The slot in the program that was taken apart, None for what was added."""
 
 
+def whole(program: Program) -> bool:
+    """Whether all that a program's instructions refer to is there, so that it can be taken apart."""
+    targets = [i.target(pc) for pc, i in program.code.items() if i.op.kind in _JUMPS]
+    functions = [r.offset for r in program.references.values() if r.kind is RefKind.FUNCTION]
+    return all(pc in program.code for pc in (0, *targets, *functions))
+
+
 def taken_apart(program: Program) -> list[Row]:
     """The rows of a program, in order."""
     rows = {pc: Row(i, reference=program.references.get(pc), origin=pc) for pc, i in program.code.items()}
@@ -74,10 +81,11 @@ def put_together(program: Program, rows: Sequence[Row]) -> tuple[Program, dict[i
 
 
 def renamed(program: Program, random: Random) -> Program:
-    """r6 to r9 trade places: calls keep all of them, so no name is better than another."""
-    names = list(range(6, 10))
-    random.shuffle(names)
-    new = {register: register for register in range(11)} | dict(zip(range(6, 10), names, strict=True))
+    """r6 to r9 trade places: calls keep all of them, so no name is better than another, but for r6 where packets are loaded from."""
+    loads = any(i.op.kind is Kind.PACKET for i in program.code.values())
+    old = list(range(7 if loads else 6, 10))
+    names = random.sample(old, len(old))
+    new = {register: register for register in range(11)} | dict(zip(old, names, strict=True))
     code = {}
     for pc, i in program.code.items():
         free_src = i.op.src is None

@@ -23,6 +23,7 @@ class Statistics:
     harmless: int = 0
     """Refused programs that no packet made trap."""
     runs: int = 0
+    followed: int = 0
     instructions: int = 0
     cut: int = 0
     native_runs: int = 0
@@ -57,7 +58,7 @@ class Statistics:
         if self.sizes:
             total = sum(size * count for size, count in self.sizes.items())
             yield f"slots of a program: {total / max(self.programs, 1):.0f} on average, {max(self.sizes)} at most"
-        yield f"{self.runs} runs, {self.instructions} instructions, {self.cut} runs cut short; {self.native_runs} runs of native code compared"
+        yield f"{self.runs} runs, {self.followed} of them followed, {self.instructions} instructions, {self.cut} runs cut short; {self.native_runs} runs of native code compared"
         refused = self.programs - self.accepted
         yield f"{refused} refused, {self.harmless} of them trapped on no packet"
         for reason, count in self.refused.most_common():
