@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from pybpf.errors import ArgumentError, BpfError, UnsupportedError
 from pybpf.instruction import ByteOrder, Instruction, decode
@@ -18,6 +17,8 @@ from pybpf.isa import Kind
 from pybpf.program_types import ProgramType
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pybpf.btf import Btf
 
 _K = TypeVar("_K")
@@ -48,6 +49,10 @@ class MapSpec:
     values: tuple[tuple[int, str], ...] = ()
     pinning: str = field(default="", compare=False)
     btf: Btf | None = field(default=None, compare=False, repr=False)
+
+
+CO_RE: Final = "co-re"
+"""What is missing where a CO-RE relocation could not be applied."""
 
 
 class RefKind(Enum):

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from pybpf.btf.types import MAGIC, Btf, ByteOrder
 from pybpf.errors import ElfError
@@ -20,8 +19,7 @@ Line = tuple[int, str, int, int, str]
 """Byte offset of the first instruction, file, line, column, text of the line."""
 
 
-@dataclass(frozen=True, slots=True)
-class CoreRelocation:
+class CoreRelocation(NamedTuple):
     """A CO-RE relocation: `access` is a path like ``0:1`` into the type `type_id`, `kind` is enum bpf_core_relo_kind."""
 
     offset: int
@@ -30,8 +28,7 @@ class CoreRelocation:
     kind: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ext:
+class Ext(NamedTuple):
     """Records by code section: `functions` are (byte offset, type id)."""
 
     functions: dict[str, list[tuple[int, int]]]

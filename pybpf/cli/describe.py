@@ -9,12 +9,11 @@ from typing import Any
 from pybpf.btf import Btf, Kind, format_type
 from pybpf.btf.values import Value, read_value
 from pybpf.cli.contents import as_plain
-from pybpf.elf.core import FEATURE as CO_RE
 from pybpf.errors import ElfError
 from pybpf.helpers import LINUX, Helper
 from pybpf.instruction import SLOT
 from pybpf.maps import TYPES
-from pybpf.program import MapSpec, Object, Program, RefKind
+from pybpf.program import CO_RE, MapSpec, Object, Program, RefKind
 from pybpf.program_types import BY_NAME, ProgramType
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import PurePath
+from os.path import basename, splitext
 from typing import Final
 
 import click
 
-from pybpf.asm import assemble
 from pybpf.cli.status import Failure, Status, status_of
 from pybpf.elf import load
-from pybpf.elf.core import read_target
 from pybpf.errors import AssemblyError, BpfError, CaptureError
 from pybpf.program import Object, Program
 
@@ -76,19 +73,23 @@ def read_object(file: str, type: str | None = None, btf: str | None = None) -> O
 
     An object is relocated for a machine whose types are in the file `btf`, or for the running ``kernel``.
     """
-    path, types = PurePath(file), None
+    (name, suffix), types = splitext(basename(file)), None
     if btf is not None:
+        from pybpf.elf.core import read_target
+
         with blaming(btf):
             types = read_target(btf)
     with blaming(file):
-        if path.suffix == ASSEMBLER:
-            program = assemble(read_text(file), type=type, name=path.stem)
+        if suffix == ASSEMBLER:
+            from pybpf.asm import assemble
+
+            program = assemble(read_text(file), type=type, name=name)
             return Object(
                 {program.name: program}, {spec.name: spec for spec in program.maps}, program.license
             )
         data = read_bytes(file)
-        if path.suffix == BYTECODE and not data.startswith(_ELF_MAGIC):
-            program = Program.from_bytes(data, type=type, name=path.stem)
+        if suffix == BYTECODE and not data.startswith(_ELF_MAGIC):
+            program = Program.from_bytes(data, type=type, name=name)
             return Object({program.name: program})
         return load(data, type=type, btf=types)
 
@@ -101,6 +102,8 @@ def choose(file: str, object: Object, name: str | None) -> list[Program]:
         if name is None:
             return list(object.programs.values())
         if name not in object.programs:
+            import difflib
+
             near = difflib.get_close_matches(name, object.programs, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"it holds {_names(object)}"
             raise Failure(f"no program {name!r}: {hint}", Status.BAD_INPUT)

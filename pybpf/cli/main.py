@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Final, NoReturn
@@ -85,6 +84,8 @@ def _end(error: Exception, *, debug: bool) -> Status:
         click.echo(error.context, err=True)
     if status is Status.INTERNAL:
         if debug:
+            import traceback
+
             traceback.print_exception(error)
         ask = "" if debug else ", and what 'pybpf --debug' prints in front of the same command"
         complain(f"this is a bug in pybpf: please report it with the file{ask}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import time
@@ -41,6 +40,8 @@ def complain(text: str) -> None:
 
 def print_json(value: object) -> None:
     """A value as JSON on standard output."""
+    import json
+
     click.echo(json.dumps(value, indent=2))
 
 

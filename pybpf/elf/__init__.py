@@ -12,21 +12,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pybpf import program_types
 from pybpf.btf import Btf, Ext
 from pybpf.elf.btf_maps import read_btf_maps
-from pybpf.elf.core import FEATURE, read_target
-from pybpf.elf.file import ElfFile, Section
+from pybpf.elf.file import ElfFile, Section, read_file
 from pybpf.elf.functions import Function, read_functions
 from pybpf.elf.legacy_maps import read_legacy_maps, read_oko_maps
 from pybpf.elf.link import Linker, entries
 from pybpf.elf.maps import BTF_SECTION, Maps, Namer, is_data_section
 from pybpf.errors import ArgumentError, ElfError
-from pybpf.program import Object, RefKind
+from pybpf.program import CO_RE, Object, RefKind
 from pybpf.program_types import LINUX_MAPS, ProgramType
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["load"]
 
@@ -55,7 +56,7 @@ def load(
     """
     if isinstance(type, str):
         program_types.get(type)
-    path, data = (None, source) if isinstance(source, bytes) else (Path(source), Path(source).read_bytes())
+    data = source if isinstance(source, bytes) else read_file(source)
     file = ElfFile(data)
     notes: list[str] = []
     target = None if btf is None else _target(btf, file)
@@ -75,11 +76,17 @@ def load(
         linker.license,
         _version(file),
         file.byteorder,
-        path,
+        None if isinstance(source, bytes) else _path(source),
         own_types,
         tuple(notes),
         _producer(file),
     )
+
+
+def _path(source: str | Path) -> Path:
+    from pathlib import Path  # half as long to import as a small object to load
+
+    return Path(source)
 
 
 def _type_of(section: Section) -> str | None:
@@ -89,6 +96,8 @@ def _type_of(section: Section) -> str | None:
 
 
 def _target(source: str | Path | bytes | Btf, file: ElfFile) -> Btf:
+    from pybpf.elf.core import read_target
+
     btf = read_target(source)
     if btf.byteorder != file.byteorder:
         raise ArgumentError(
@@ -155,7 +164,7 @@ def _notes(function: Function) -> Iterator[str]:
     if function.defect:
         yield f"function {function.name!r}: {function.defect}"
     for reference in function.references.values():
-        if reference.kind is RefKind.UNSUPPORTED and reference.feature != FEATURE:
+        if reference.kind is RefKind.UNSUPPORTED and reference.feature != CO_RE:
             yield f"function {function.name!r}: {reference.name}"
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from pybpf.asm import assemble
 from pybpf.elf.file import PROGBITS, Section
 from pybpf.elf.functions import Function
 
@@ -102,6 +101,8 @@ def builtin(name: str) -> Function | None:
     """The function of a name, which stands in no section of a file; None for any other name."""
     if name not in _TEXT:
         return None
+    from pybpf.asm import assemble  # only few objects call any of them
+
     code = dict(assemble(_TEXT[name], name=name).code)
     size = sum(instruction.slots for instruction in code.values())
     return Function(name, _NOWHERE, list(_TEXT).index(name), size, is_global=False, code=code)

@@ -8,22 +8,24 @@ Without them, only types that Linux promises never to change need no relocation.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pybpf.btf import Btf, CoreRelocation, Kind, relocation
 from pybpf.btf.relocation import FIELDS, Answer, Asked, Target
-from pybpf.elf.file import image_section
+from pybpf.elf.file import image_section, read_file
 from pybpf.errors import ElfError, UnsupportedError
 from pybpf.instruction import Instruction
 from pybpf.isa import OPS, Op, Operand
 from pybpf.isa import Kind as Does
+from pybpf.program import CO_RE
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KERNEL: Final = "kernel"
 """Stands for the types of the running kernel."""
-FEATURE: Final = "co-re"
 
-_KERNEL_PATH: Final = Path("/sys/kernel/btf/vmlinux")
+_KERNEL_PATH: Final = "/sys/kernel/btf/vmlinux"
 _MEMORY: Final = (Does.LOAD, Does.STORE, Does.ATOMIC)
 _MAX_OFFSET: Final = (1 << 15) - 1
 
@@ -44,7 +46,7 @@ def read_target(source: str | Path | bytes | Btf) -> Btf:
         return source
     if source == KERNEL:
         source = _KERNEL_PATH
-    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+    data = source if isinstance(source, bytes) else read_file(source)
     if data[:4] == b"\x7fELF":
         data = image_section(data, ".BTF")
     return Btf.parse(data, "big" if data[:2] == b"\xeb\x9f" else "little")
@@ -67,7 +69,7 @@ class Core:
             answer = self._answer(record)
             return instruction if answer is None else _patched(instruction, answer)
         except ElfError as error:
-            raise UnsupportedError(f"CO-RE: {self.describe(record)}: {error.detail}", FEATURE) from None
+            raise UnsupportedError(f"CO-RE: {self.describe(record)}: {error.detail}", CO_RE) from None
 
     def describe(self, record: CoreRelocation) -> str:
         """What a relocation asks for, in words."""

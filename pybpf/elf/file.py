@@ -1,7 +1,9 @@
 """The container: sections, symbols and relocations of an ELF64 relocatable file.
 
-Header and section table are checked before the ELF library reads anything: every size lies inside the file and no two
-sections share a byte, so that no later step can take more time or memory than the file is long.
+Header and section table are checked before anything else is read: every size lies inside the file and no two sections share a
+byte, so that no later step can take more time or memory than the file is long. The tables are arrays of fixed records, so
+they are read here; the ELF library, which takes longer to import than most objects to verify, only reads other files
+(`image_section`).
 """
 
 from __future__ import annotations
@@ -12,13 +14,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pybpf.errors import ElfError
 from pybpf.instruction import ByteOrder
 
 if TYPE_CHECKING:
-    from elftools.elf.elffile import ELFFile
+    from pathlib import Path
 
 _HEADER_SIZE: Final = 64
 _SECTION_SIZE: Final = 64
@@ -27,10 +29,16 @@ _MACHINES: Final = (0, 247)  # EM_NONE, EM_BPF
 _ET_REL: Final = 1
 _LONGEST_NAME: Final = 4096
 _ALL_NAMES: Final = 1 << 26
+_UNDEFINED: Final = 0
 _RESERVED: Final = 0xFF00  # section indices from here on are not sections
 
 PROGBITS, SYMTAB, STRTAB, RELA, NOBITS, REL = 1, 2, 3, 4, 8, 9
-_RELOCATION_SIZES: Final = {REL: 16, RELA: 24}
+_RELOCATIONS: Final = {REL: "QQ", RELA: "QQq"}  # offset, symbol and type, addend
+_SYMBOL: Final = "IBBHQQ"  # name, kind and binding, visibility, section, value, size
+_LOCAL: Final = 0
+_VISIBLE: Final = (0, 3)  # STV_DEFAULT, STV_PROTECTED
+_FUNCTION_SYMBOL: Final = 2  # STT_FUNC
+_PLACES: Final = (3, 4)  # STT_SECTION, STT_FILE: they name no definition
 _WRITE, _ALLOC, _EXECUTE, _COMPRESSED = 1, 2, 4, 0x800
 
 
@@ -69,12 +77,13 @@ class Section:
         return bool(self.flags & _COMPRESSED)
 
 
-@dataclass(frozen=True, slots=True)
-class Symbol:
-    """A symbol. `section` is an index, None for undefined and absolute symbols; `value` and `size` are bytes."""
+class Symbol(NamedTuple):
+    """A symbol. `kind` is ELF's number (STT_...), `section` an index, None for undefined and absolute symbols; `value` and
+    `size` are bytes.
+    """
 
     name: str
-    kind: str
+    kind: int
     section: int | None
     value: int
     size: int
@@ -83,16 +92,15 @@ class Symbol:
     @property
     def is_function(self) -> bool:
         """The compiler marked it as a function."""
-        return self.kind == "STT_FUNC"
+        return self.kind == _FUNCTION_SYMBOL
 
     @property
     def is_definition(self) -> bool:
         """It names something that the source defines."""
-        return self.section is not None and self.kind not in ("STT_SECTION", "STT_FILE") and bool(self.name)
+        return self.section is not None and self.kind not in _PLACES and bool(self.name)
 
 
-@dataclass(frozen=True, slots=True)
-class Relocation:
+class Relocation(NamedTuple):
     """An entry of a relocation section: `offset` in bytes into the section that it changes.
 
     The addend, in bytes, stands in the bytes to be changed (None), unless the entry has its own (SHT_RELA).
@@ -109,7 +117,6 @@ class ElfFile:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._reader: ELFFile | None = None
         self.byteorder: ByteOrder = _byteorder(data)
         self._order = "<" if self.byteorder == "little" else ">"
         self.sections = tuple(self._read_sections())
@@ -136,7 +143,6 @@ class ElfFile:
             return ()
         if len(tables) > 1:
             raise ElfError("more than one symbol table", tables[1].name)
-        self._check_symbol_table(tables[0])
         return tuple(self._read_symbols(tables[0]))
 
     def symbols_in(self, section: Section) -> list[Symbol]:
@@ -158,15 +164,12 @@ class ElfFile:
         """What the linker is asked to change in a section."""
         relocations = []
         for table in self._relocation_tables.get(section.index, ()):
-            self._check_relocation_table(table)
-            for entry in self._entries(table):
-                symbol, offset = entry["r_info_sym"], entry["r_offset"]
+            for offset, type, symbol, addend in self._entries(table):
                 if symbol >= len(self.symbols):
                     raise ElfError(f"bad symbol index {symbol}", table.name)
                 if offset >= section.size:
                     raise ElfError(f"bad relocation offset {offset}", table.name)
-                addend = entry["r_addend"] if table.type == RELA else None
-                relocations.append(Relocation(offset, entry["r_info_type"], self.symbols[symbol], addend))
+                relocations.append(Relocation(offset, type, self.symbols[symbol], addend))
         return relocations
 
     @cached_property
@@ -219,7 +222,7 @@ class ElfFile:
             if before.offset + before.size > after.offset:
                 raise ElfError(f"it overlaps section {after.name!r}", before.name)
 
-    def _check_symbol_table(self, table: Section) -> None:
+    def _read_symbols(self, table: Section) -> Iterator[Symbol]:
         if table.entry_size != _SYMBOL_SIZE or table.size % _SYMBOL_SIZE:
             raise ElfError(
                 f"bad symbol table: {table.size} bytes in entries of {table.entry_size}", table.name
@@ -227,49 +230,38 @@ class ElfFile:
         if table.link >= len(self.sections) or self.sections[table.link].type != STRTAB:
             raise ElfError(f"bad string table section index {table.link}", table.name)
         strings = self.sections[table.link]
-        longest = _Names(self.data(strings), strings.name).longest
-        if longest * table.size // _SYMBOL_SIZE > _ALL_NAMES:
+        names = _Names(self.data(strings), strings.name)
+        if names.longest * table.size // _SYMBOL_SIZE > _ALL_NAMES:
             raise ElfError("its symbols have too long names", table.name)
-        for (name,) in struct.iter_unpack(self._order + "I20x", self.data(table)):
+        for name, info, other, index, value, size in struct.iter_unpack(
+            self._order + _SYMBOL, self.data(table)
+        ):
             if name >= max(strings.size, 1):
                 raise ElfError(f"bad symbol name offset {name}", table.name)
+            text = names.at(name)
+            section = None if index == _UNDEFINED or index >= _RESERVED else index
+            if section is not None and section >= len(self.sections):
+                raise ElfError(f"bad section index {section} of symbol {text!r}", table.name)
+            is_global = info >> 4 != _LOCAL and other & 3 in _VISIBLE
+            yield Symbol(text, info & 15, section, value, size, is_global)
 
-    def _check_relocation_table(self, table: Section) -> None:
+    def _entries(self, table: Section) -> Iterator[tuple[int, int, int, int | None]]:
+        """The entries of a relocation table: offset, type, symbol, and the addend where entries have one."""
         if table.link >= len(self.sections) or self.sections[table.link].type != SYMTAB:
             raise ElfError(f"bad symbol table section index {table.link}", table.name)
-        if table.entry_size != _RELOCATION_SIZES[table.type] or table.size % table.entry_size:
+        layout = struct.Struct(self._order + _RELOCATIONS[table.type])
+        if table.entry_size != layout.size or table.size % layout.size:
             raise ElfError(
                 f"bad relocation table: {table.size} bytes in entries of {table.entry_size}", table.name
             )
+        for offset, info, *addend in layout.iter_unpack(self.data(table)):
+            yield offset, info & 0xFFFF_FFFF, info >> 32, addend[0] if addend else None
 
-    def _read_symbols(self, table: Section) -> Iterator[Symbol]:
-        for symbol in self._entries(table):
-            index = symbol["st_shndx"]
-            section = None if isinstance(index, str) or index >= _RESERVED else index
-            if section is not None and section >= len(self.sections):
-                raise ElfError(f"bad section index {section} of symbol {symbol.name!r}", table.name)
-            visible = symbol["st_other"]["visibility"] in ("STV_DEFAULT", "STV_PROTECTED")
-            yield Symbol(
-                symbol.name,
-                symbol["st_info"]["type"],
-                section,
-                symbol["st_value"],
-                symbol["st_size"],
-                visible and symbol["st_info"]["bind"] != "STB_LOCAL",
-            )
 
-    def _entries(self, table: Section) -> Iterator[Any]:
-        """The entries of a symbol or relocation table, as the ELF library reads them."""
-        from elftools.common.exceptions import ELFError
-        from elftools.elf.elffile import ELFFile
-
-        try:
-            if self._reader is None:
-                self._reader = ELFFile(BytesIO(self._data))
-            section: Any = self._reader.get_section(table.index)
-            yield from section.iter_symbols() if table.type == SYMTAB else section.iter_relocations()
-        except ELFError as error:
-            raise ElfError(str(error), table.name) from error
+def read_file(path: str | Path) -> bytes:
+    """All bytes of a file. Raises OSError as `open` does."""
+    with open(path, "rb") as stream:
+        return stream.read()
 
 
 def image_section(data: bytes, name: str) -> bytes:
@@ -321,7 +313,7 @@ class _Names:
             raise ElfError(f"bad string table: a name is longer than {_LONGEST_NAME} bytes", section)
         self._table = table
 
-    def at(self, offset: int, section: int) -> str:
+    def at(self, offset: int, section: int = 0) -> str:
         """The name at an offset. Raises `ElfError`, blaming section number `section`."""
         if offset >= len(self._table):
             if not offset:

@@ -6,18 +6,19 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pybpf.btf import Btf, CoreRelocation, Ext, Line
-from pybpf.elf import core
 from pybpf.elf.btf_maps import variables_of
-from pybpf.elf.core import Core
 from pybpf.elf.file import ElfFile, Relocation, Section
 from pybpf.elf.maps import Maps, Place
 from pybpf.errors import BpfError, DecodeError, LinkError, UnsupportedError
 from pybpf.instruction import SLOT, Instruction, decode
 from pybpf.isa import Kind, op
-from pybpf.program import Reference, RefKind, SourceLine
+from pybpf.program import CO_RE, Reference, RefKind, SourceLine
+
+if TYPE_CHECKING:
+    from pybpf.elf.core import Core
 
 _HELPER: Final = op(Kind.CALL, "helper")
 _KFUNC: Final = op(Kind.CALL, "kfunc")
@@ -79,7 +80,7 @@ def read_functions(
             functions += in_section
     functions = _split_at_callees(functions)
     if ext and maps.btf:
-        _add_debug_info(functions, ext, Core(maps.btf, target))
+        _add_debug_info(functions, ext, maps.btf, target)
     return {function.place: function for function in functions}
 
 
@@ -260,13 +261,14 @@ def _split(function: Function, starts: list[int]) -> list[Function]:
     return parts
 
 
-def _add_debug_info(functions: list[Function], ext: Ext, relocator: Core) -> None:
+def _add_debug_info(functions: list[Function], ext: Ext, btf: Btf, target: Btf | None) -> None:
     """Give functions their source lines, and fit their instructions to the layouts of the target."""
     sections = {function.section.name: function.section for function in reversed(functions)}
     by_name: dict[str, list[Function]] = {name: [] for name in sections}
     for function in functions:  # BTF cannot tell two sections of one name apart
         if sections[function.section.name] is function.section:
             by_name[function.section.name].append(function)
+    relocator = _relocator(btf, target) if ext.relocations else None
     for name, group in by_name.items():
         layout = _Layout(group)
         for offset, line in _changes(ext.lines.get(name, [])):
@@ -274,15 +276,21 @@ def _add_debug_info(functions: list[Function], ext: Ext, relocator: Core) -> Non
                 function, slot = found
                 function.lines[slot] = line
         for record in ext.relocations.get(name, []):
-            if found := layout.find(record.offset):
+            if relocator and (found := layout.find(record.offset)):
                 _relocate(*found, record, relocator)
+
+
+def _relocator(btf: Btf, target: Btf | None) -> Core:
+    from pybpf.elf.core import Core  # most objects have no such relocations
+
+    return Core(btf, target)
 
 
 def _relocate(function: Function, slot: int, record: CoreRelocation, relocator: Core) -> None:
     """Apply a CO-RE relocation. What the target lacks may be guarded by a test, so only reaching it is wrong."""
     instruction = function.code.get(slot)
     if instruction is None or record.offset % SLOT:
-        function.blame(UnsupportedError(f"CO-RE: bad relocation offset {record.offset}", core.FEATURE))
+        function.blame(UnsupportedError(f"CO-RE: bad relocation offset {record.offset}", CO_RE))
         return
     try:
         patched = relocator.relocate(instruction, record)
@@ -291,7 +299,7 @@ def _relocate(function: Function, slot: int, record: CoreRelocation, relocator: 
         return
     if patched is None:
         what = f"CO-RE: {relocator.describe(record)}: the target has none"
-        function.references[slot] = _unsupported(what, core.FEATURE)
+        function.references[slot] = _unsupported(what, CO_RE)
         patched = (
             instruction
             if instruction.op.kind is Kind.LOAD_IMM64

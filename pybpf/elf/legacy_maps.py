@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 from pybpf.elf.file import PROGBITS, ElfFile, Section
 from pybpf.elf.maps import BTF_SECTION, Maps, Place, is_map_section
@@ -33,8 +33,7 @@ _PINNING: Final = 6
 _PLACES: Final = {0: "", 1: "object", 2: "global"}  # PIN_NONE, PIN_OBJECT_NS, PIN_GLOBAL_NS
 
 
-@dataclass(frozen=True, slots=True)
-class _Definition:
+class _Definition(NamedTuple):
     """A definition: its place and its words."""
 
     place: Place

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from pybpf.asm import format_instruction
 from pybpf.errors import VerifierError
 from pybpf.program import Program, SourceLine
 
@@ -99,6 +98,8 @@ def failure(
     explored: int = 0,
 ) -> VerifierError:
     """The error for a refusal, with its place in the source."""
+    from pybpf.asm import format_instruction  # most programs are accepted
+
     pc = refusal.pc
     instruction = (
         format_instruction(program.code[pc], pc, program) if pc is not None and pc in program.code else ""

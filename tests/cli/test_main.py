@@ -211,7 +211,10 @@ def test_output_that_nobody_reads(arguments: tuple[str | Path, ...]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "unloaded"),
     [
-        (("verify", compiled("stateful_firewall")), {"llvmlite", "numpy", "rich"}),
+        (
+            ("verify", compiled("stateful_firewall")),
+            {"llvmlite", "numpy", "rich", "elftools", "pathlib", "pybpf.asm"},
+        ),
         (("disasm", compiled("stateful_firewall")), {"llvmlite", "numpy", "rich"}),
         (("inspect", compiled("stateful_firewall")), {"llvmlite", "numpy"}),
         (("--help",), {"llvmlite", "numpy", "rich"}),
