@@ -118,6 +118,11 @@ class Instance:
         self._verified = verified
         names = (spec.name for spec in verified.program.maps)
         self._maps = MappingProxyType(dict(zip(names, maps, strict=True)))
+        native = engine.runner()
+        if native is not None:
+            self.__dict__["run"] = (
+                native  # found before the method, and the same but for the time that it takes
+            )
 
     @property
     def verified(self) -> VerifiedProgram:
@@ -140,12 +145,10 @@ class Instance:
         `context` gives the scalar fields of the program type's context by name, or all its bytes (a writable buffer
         receives what the program writes); left out, they are zero. Raises `ArgumentError` for a packet shorter than the
         program type promises or a context that does not fit, `Trap` and `BudgetExceeded`.
+
+        In native code `run` is a builtin function of CPython, as `call` is. The last two results of an instance are kept until there are others.
         """
-        type_ = self._verified.type
-        if len(packet) < type_.minimum_length:
-            raise _too_short(type_, len(packet))
-        value, left = self._engine.run(packet, context if context is None else _context_bytes(type_, context))
-        return Result(value, left, type_.verdict(value))
+        return _result(self._engine.run, self._verified.type, packet, context)
 
     @cached_property
     def call(self) -> Callable[[Bytes], int]:
@@ -206,6 +209,9 @@ class Engine(Protocol):
     def function(self) -> Callable[[Bytes], int]:
         """See `Instance.call`."""
 
+    def runner(self) -> Callable[..., Result] | None:
+        """`Instance.run` as a function of its own; None where there is nothing better than the method."""
+
     def run_batch(self, batch: PacketBatch | list[Bytes], out: NDArray[np.uint64]) -> None:
         """r0 of each packet."""
 
@@ -227,6 +233,9 @@ class _Checked:
     def function(self) -> Callable[[Bytes], int]:
         return partial(_value, self.run, self._interpreter.type)
 
+    def runner(self) -> None:
+        return None
+
     def run_batch(self, batch: PacketBatch | list[Bytes], out: NDArray[np.uint64]) -> None:
         _run_each(self.function(), batch, out)
 
@@ -239,20 +248,24 @@ class _Native:
     def __init__(self, native: NativeInstance, type_: ProgramType) -> None:
         self._native = native
         self._type = type_
-        # No method: the builtin function refers to it, and would be in a cycle with the engine.
-        self._ordinary = partial(_value, partial(_run_native, native, type_), type_)
+        # No methods: the builtin functions refer to them, and would be in a cycle with the engine.
+        self.run: Callable[[Bytes, Bytes | None], tuple[int, bytes]] = partial(_run_native, native, type_)
+        self._ordinary = partial(_value, self.run, type_)
 
     @cached_property
     def _builtin(self) -> Builtin | None:
-        return self._native.builtin(self._ordinary)
+        from pybpf.jit.builtin import Results
 
-    def run(self, packet: Bytes, context: Bytes | None) -> tuple[int, bytes]:
-        if context is None and not self._type.packet_writable:
-            return self.function()(packet), bytes(packet)
-        return _run_native(self._native, self._type, packet, context)
+        verdicts, results = self._type.verdicts, None
+        if Results.fit(verdicts):
+            results = Results(Result, verdicts, partial(_result, self.run, self._type))
+        return self._native.builtin(self._ordinary, results)
 
     def function(self) -> Callable[[Bytes], int]:
         return self._ordinary if self._builtin is None else self._builtin.call
+
+    def runner(self) -> Callable[..., Result] | None:
+        return None if self._builtin is None else self._builtin.run
 
     def run_batch(self, batch: PacketBatch | list[Bytes], out: NDArray[np.uint64]) -> None:
         if not isinstance(batch, list):
@@ -261,6 +274,20 @@ class _Native:
             _run_each(self._ordinary, batch, out)
         else:
             self._native.run_list(self._builtin, batch, out)
+
+
+def _result(
+    run: Callable[[Bytes, Bytes | None], tuple[int, bytes]],
+    type_: ProgramType,
+    packet: Bytes,
+    context: Mapping[str, int] | Bytes | None = None,
+) -> Result:
+    if type(packet) is not bytes:
+        packet = memoryview(packet).tobytes()  # whatever has the buffer protocol, and nothing else
+    if len(packet) < type_.minimum_length:
+        raise _too_short(type_, len(packet))
+    value, left = run(packet, context if context is None else _context_bytes(type_, context))
+    return Result(value, left, type_.verdict(value))
 
 
 def _value(run: Callable[[Bytes, Bytes | None], tuple[int, bytes]], type_: ProgramType, packet: Bytes) -> int:

@@ -165,9 +165,11 @@ class NativeInstance:
                 raise numbered(first, error) from None
             first += 1
 
-    def builtin(self, unusual: Callable[[Buffer], int]) -> builtin.Builtin | None:
+    def builtin(
+        self, unusual: Callable[[Buffer], int], results: builtin.Results | None = None
+    ) -> builtin.Builtin | None:
         """The program as a builtin function, which leaves packets as they are; None where there is none. `unusual` runs a packet that
-        it cannot take.
+        it cannot take; `results` are those of `run`.
         """
         if self._writes_context or not builtin.has_lock():
             return None
@@ -180,6 +182,7 @@ class NativeInstance:
             copies=self._type.packet_writable,
             unusual=unusual,
             failure=lambda: self._stopped(state),
+            results=results,
         )
 
     def _check(self, maps: Sequence[BpfMap]) -> None:
