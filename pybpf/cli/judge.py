@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from pybpf import program_types
 from pybpf.cli.status import Status
@@ -29,6 +31,8 @@ STATUS: Final = {
     "unsupported": Status.UNSUPPORTED,
 }
 """The exit status of each verdict."""
+
+_UNCHANGED: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +66,14 @@ class Judgement(NamedTuple):
     error: BpfError | None
 
 
-def judge(program: Program, isa: str | None = None) -> Judgement:
-    """Verify a program, which may be held to an ISA level (``v1`` to ``v4``). Raises `InternalError`; every other outcome is a verdict."""
+def judge(program: Program, policy: Mapping[str, int] = _UNCHANGED) -> Judgement:
+    """Verify a program under its type's policy, of which some fields are changed. Raises `InternalError`; every other outcome
+    is a verdict.
+    """
     verified = error = None
     start = time.perf_counter()
     try:
-        verified = _verify(program, isa)
+        verified = _verify(program, policy)
     except InternalError:
         raise
     except BpfError as caught:
@@ -93,17 +99,18 @@ def judge(program: Program, isa: str | None = None) -> Judgement:
     return Judgement(row, verified, error)
 
 
-def _verify(program: Program, isa: str | None) -> VerifiedProgram:
+def _verify(program: Program, changed: Mapping[str, int]) -> VerifiedProgram:
     if program.type is None:
         place = f"section {program.section!r}" if program.section else "the file"
         raise UnsupportedError(
             f"{place} does not say the program's type: give one, such as --type xdp",
             "program-type",
         )
-    if isa is None or (isinstance(program.type, str) and program.type not in BY_NAME):
+    if not changed or (isinstance(program.type, str) and program.type not in BY_NAME):
         return verify(program)  # which says of an unknown type that it is one
     policy = program_types.get(program.type).policy
-    return verify(program, policy=replace(policy, isa=int(isa.removeprefix("v"))))
+    fields: dict[str, Any] = dict(changed)
+    return verify(program, policy=replace(policy, **fields))
 
 
 def _outcome(verified: VerifiedProgram | None, error: BpfError | None) -> tuple[str, str | None, int | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, Final
 
 import click
@@ -10,6 +11,9 @@ from click.shell_completion import CompletionItem
 from pybpf import program_types
 from pybpf.cli.status import Failure
 from pybpf.errors import ArgumentError
+from pybpf.program_types import UNPRIVILEGED, Policy
+
+_WORDS: Final = {"yes": True, "no": False}
 
 
 def _known_type(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -39,6 +43,32 @@ def _program_names(ctx: click.Context, parameter: click.Parameter, incomplete: s
     ]
 
 
+def _policy(ctx: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, int]:
+    """The fields that a text of the form ``unprivileged`` or ``loops=no,max_size=4096`` changes."""
+    changed: dict[str, int] = {}
+    for word in value.split(",") if value is not None else ():
+        name, equals, text = word.partition("=")
+        if word == "unprivileged":
+            changed |= asdict(UNPRIVILEGED)
+            continue
+        default = _FIELDS.get(name)
+        if default is None:
+            known = ", ".join(_FIELDS)
+            raise click.BadParameter(
+                f"unknown field {name!r}: known are {known}, and 'unprivileged' for all", ctx, parameter
+            )
+        if isinstance(default, bool):
+            fits, wanted = text in _WORDS, "yes or no"
+        else:
+            fits, wanted = text.isascii() and text.isdigit(), "a number"
+        if not equals or not fits:
+            raise click.BadParameter(f"{word!r}: {name} is {wanted}", ctx, parameter)
+        changed[name] = _WORDS[text] if isinstance(default, bool) else int(text)
+    return changed
+
+
+_FIELDS: Final[dict[str, int]] = asdict(Policy())
+
 file: Final = click.argument("file", metavar="FILE", type=click.Path(allow_dash=True))
 program: Final = click.argument("name", metavar="[PROGRAM]", required=False, shell_complete=_program_names)
 type_: Final = click.option(
@@ -58,6 +88,12 @@ isa: Final = click.option(
     "--isa",
     type=click.Choice(["v1", "v2", "v3", "v4"]),
     help="Refuse instructions that are newer than this level (clang's -mcpu).",
+)
+policy: Final = click.option(
+    "--policy",
+    metavar="POLICY",
+    callback=_policy,
+    help="What else to ask for: fields such as loops=no,strict_alignment=yes, or 'unprivileged' (Linux without CAP_BPF).",
 )
 format_: Final = click.option(
     "--format",

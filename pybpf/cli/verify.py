@@ -36,6 +36,7 @@ _COLOUR: Final = {"accepted": "green", "rejected": "red", "budget": "red", "unsu
 @options.type_
 @options.btf
 @options.isa
+@options.policy
 @options.format_
 @click.option(
     "-v", "--verbose", is_flag=True, help="Explain rejections: registers, and the path in lines of C."
@@ -48,6 +49,7 @@ def command(
     type: str | None,
     btf: str | None,
     isa: str | None,
+    policy: dict[str, int],
     format: str,
     verbose: bool,
 ) -> None:
@@ -57,11 +59,13 @@ def command(
     (or so large that the verifier gave up), otherwise 3 if one uses something that pybpf does not know, otherwise 0.
     """
     programs = choose(file, read_object(file, type, btf), name)
+    if isa is not None:
+        policy["isa"] = int(isa.removeprefix("v"))
     judgements: list[Judgement] = []
     with Progress("verifying", len(programs)) as progress:
         for program in programs:
             progress.show(len(judgements), program.name)
-            judgements.append(judge(program, isa))
+            judgements.append(judge(program, policy))
             if format == "text":
                 progress.clear()
                 _print_judgement(judgements[-1], story=verbose or len(programs) == 1, verbose=verbose)

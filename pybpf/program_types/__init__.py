@@ -26,7 +26,7 @@ from pybpf.program_types.linux import (
     XDP,
 )
 from pybpf.program_types.own import FILTER, MEMORY
-from pybpf.program_types.policy import Policy
+from pybpf.program_types.policy import UNPRIVILEGED, Policy
 from pybpf.program_types.program_type import CLOCKS, Clock, Entry, ProgramType, longest
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "TRACEPOINT",
     "XDP",
     "TYPES",
+    "UNPRIVILEGED",
     "XDP_MD",
     "Clock",
     "Context",

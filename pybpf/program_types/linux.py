@@ -27,7 +27,7 @@ def _linux(name: str, context: Context, sections: str = "", **more: Any) -> Prog
         numbering=LINUX,
         sections=tuple(sections.split()),
         map_numbers=LINUX_MAPS,
-        policy=Policy(uninitialised_stack=True),
+        policy=Policy(uninitialised_stack=True, linux_limits=True),
         **more,
     )
 

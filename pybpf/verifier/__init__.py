@@ -35,6 +35,7 @@ from pybpf.verifier.facts import VerifiedProgram
 from pybpf.verifier.liveness import live_at_entry
 from pybpf.verifier.recorder import Recorder
 from pybpf.verifier.rules import check_rules
+from pybpf.verifier.speculation import found_ahead
 from pybpf.verifier.transfer import Transfer
 from pybpf.verifier.values import Values
 
@@ -111,39 +112,49 @@ def _no_collection() -> Iterator[None]:
 
 
 def _prove(program: Program, type_: ProgramType, graph: Graph) -> VerifiedProgram:
+    exploration, bound, explored = _attempts(program, type_, graph, 0)
+    recorder = exploration.transfer.recorder
+    if bound > type_.policy.max_instructions:
+        raise _too_many(program, bound, type_.policy, explored)
+    stack = graph.deepest(recorder.stack_sizes())
+    if stack > type_.policy.max_stack:
+        raise _too_deep(program, stack, type_.policy, explored)
+    if type_.policy.speculation:
+        explored = _attempts(program, type_, graph, explored, ahead=True)[2]
+    facts = recorder.facts(program, max_instructions=bound, stack_size=stack, explored=explored)
+    return VerifiedProgram(program, type_, facts)
+
+
+def _attempts(
+    program: Program, type_: ProgramType, graph: Graph, explored: int, *, ahead: bool = False
+) -> tuple[Exploration, int, int]:
+    """The exploration that succeeded, the bound on instructions, and how many instructions were looked at, `explored` before.
+
+    `ahead`: what a processor may do ahead of comparisons is explored; it need not end, since a processor notices.
+    """
     live = live_at_entry(program, graph, type_.helpers)
     again = graph.executed_again
-    explored = 0
+    bound = 0
     error: VerifierError | BudgetExceeded | None = None
     for effort in LADDER:
-        recorder = Recorder()
-        transfer = Transfer(
-            program,
-            type_,
-            Values(leaks=type_.policy.pointer_leaks, byteorder=program.byteorder),
-            recorder,
-            again,
-        )
+        values = Values(leaks=type_.policy.pointer_leaks, byteorder=program.byteorder)
+        transfer = Transfer(program, type_, values, Recorder(), again, ahead=ahead)
         exploration = Exploration(program, graph, live, transfer, effort)
         try:
-            bound = exploration.run()
+            if ahead:
+                exploration.explore()
+            else:
+                bound = exploration.run()
         except Failure as failed:
             explored += failed.explored
-            error = _error(program, failed, explored)
+            error = _error(program, failed, explored, ahead=ahead)
             if failed.imprecise:
                 continue
             raise error from None
         except BudgetExceeded as exceeded:
             # Without joins the states multiply; what a narrower attempt found says more.
             raise error or exceeded from None
-        explored += exploration.explored
-        if bound > type_.policy.max_instructions:
-            raise _too_many(program, bound, type_.policy, explored)
-        stack = graph.deepest(recorder.stack_sizes())
-        if stack > type_.policy.max_stack:
-            raise _too_deep(program, stack, type_.policy, explored)
-        facts = recorder.facts(program, max_instructions=bound, stack_size=stack, explored=explored)
-        return VerifiedProgram(program, type_, facts)
+        return exploration, bound, explored + exploration.explored
     assert error is not None
     raise error
 
@@ -160,14 +171,14 @@ def _too_deep(program: Program, stack: int, policy: Policy, explored: int) -> Ve
     return failure(program, refusal, explored=explored)
 
 
-def _error(program: Program, failed: Failure, explored: int) -> VerifierError:
+def _error(program: Program, failed: Failure, explored: int, *, ahead: bool) -> VerifierError:
     node = failed.node
     registers: tuple[str, ...] = ()
     if node is not None:
         registers = _registers(node)
     return failure(
         program,
-        failed.refusal,
+        found_ahead(failed.refusal) if ahead else failed.refusal,
         path=_path(program, node),
         registers=registers,
         definite=node is None or not node.joined,

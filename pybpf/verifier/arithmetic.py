@@ -186,6 +186,11 @@ class Arithmetic:
             raise Refusal(
                 "pointer-arithmetic", f"forbidden pointer arithmetic: {_OPERATORS[code]} on {name_of(a)}"
             )
+        if code == "sub" and a.target is Target.STACK and self.policy.linux_limits:
+            # Linux fears for its translators to machine code (adjust_ptr_min_max_vals).
+            raise Refusal(
+                "pointer-arithmetic", "forbidden pointer arithmetic: subtraction from a stack pointer"
+            )
         moved = self._moved(code, a, b, atom)
         self._check_range(moved, b)
         return moved

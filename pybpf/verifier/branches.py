@@ -33,6 +33,11 @@ _END: Final = {Target.PACKET: Target.PACKET_END, Target.PACKET_META: Target.PACK
 
 _UNSIGNED: Final = {"jsgt": "jgt", "jsge": "jge", "jslt": "jlt", "jsle": "jle"}
 
+_MAYBE_NULL_TO_LINUX: Final = frozenset(
+    {Target.STACK, Target.PACKET, Target.PACKET_END, Target.PACKET_META, Target.CONTEXT, Target.FUNCTION}
+)
+"""What is never null, and of which Linux does not use that (reg_not_null in kernel/bpf/verifier.c)."""
+
 _EXACT: Final = 1 << 62
 """Numbers below this are what they seem: no sum of a few of them with small offsets has wrapped."""
 
@@ -51,7 +56,10 @@ class Branches:
         self.policy = transfer.policy
 
     def sides(self, state: State, pc: int, instruction: Instruction) -> list[tuple[bool, State]]:
-        """The states behind a branch, the fall-through first; a side that cannot be taken is left out."""
+        """The states behind a branch, the fall-through first; a side that cannot be taken is left out.
+
+        A processor that runs ahead takes it all the same: nothing is then known of what was compared.
+        """
         left = self.transfer.read(state, instruction.dst)
         right = self.transfer.operand(instruction, state)
         self._comparable(left, right, instruction)
@@ -62,7 +70,12 @@ class Branches:
             try:
                 self._assume(after, code, instruction, left, right)
             except Contradiction:
-                continue
+                if not self.transfer.ahead:
+                    continue
+                after = state.copy()
+                after.cells[instruction.dst] = self.values.unknown
+                if instruction.op.operand is Operand.REG:
+                    after.cells[instruction.src] = self.values.unknown
             self.transfer.recorder.branch(pc, taken)
             out.append((taken, after))
         return out
@@ -73,6 +86,7 @@ class Branches:
         if not pointers or self.policy.pointer_leaks:
             return
         zero = any(isinstance(v, Number) and v.value == 0 for v in (left, right))
+        zero = zero and not self._maybe_null_to_linux(pointers[0])
         both_packet = len(pointers) == 2 and {v.target for v in pointers} <= {
             Target.PACKET,
             Target.PACKET_END,
@@ -98,10 +112,13 @@ class Branches:
         if code not in ("jeq", "jne"):
             return
         if p.null is None:
-            if code == "jeq":
+            if code == "jeq" and not self._maybe_null_to_linux(p):
                 raise Contradiction
             return
         self._resolve(state, p.null, is_null=code == "jeq")
+
+    def _maybe_null_to_linux(self, p: Pointer) -> bool:
+        return self.policy.linux_limits and p.null is None and p.target in _MAYBE_NULL_TO_LINUX
 
     def _resolve(self, state: State, question: Atom, *, is_null: bool) -> None:
         zero = self.values.constant(0)

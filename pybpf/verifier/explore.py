@@ -122,12 +122,16 @@ class Exploration:
         self._call_blocks: dict[int, int] = {b.pcs[-1]: s for s, b in self.blocks.items()}
         self._thresholds: list[int] | None = None
 
-    def run(self) -> int:
-        """Explore from the entry."""
+    def explore(self) -> None:
+        """Walk every state from the entry on."""
         self._arrive(((), 0), self.transfer.entry(), None)
         while self._queue:
             _, place = heapq.heappop(self._queue)
             self._take_up(place)
+
+    def run(self) -> int:
+        """Explore from the entry, and prove that every run ends."""
+        self.explore()
         root = self._done[((), 0), ()][0]
         try:
             return loops.bound(root)

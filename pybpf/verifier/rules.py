@@ -4,29 +4,33 @@ from __future__ import annotations
 
 from pybpf.instruction import Instruction
 from pybpf.isa import Kind, Operand
-from pybpf.program import Program
+from pybpf.program import Program, RefKind
 from pybpf.program_types import Policy
 from pybpf.verifier.cfg import StructureError
-
-MAX_SLOTS = 1_000_000
-"""Linux's limit (BPF_COMPLEXITY_LIMIT_INSNS); a program that long is refused by the budget anyway."""
 
 
 def check_rules(program: Program, policy: Policy) -> None:
     """Check every instruction. Raises `StructureError` for the first that breaks a rule."""
-    if program.size > MAX_SLOTS:
-        raise StructureError("too-long", f"the program has {program.size} slots, more than {MAX_SLOTS}", None)
+    if program.size > policy.max_size:
+        message = f"the program has {program.size} slots, more than {policy.max_size}"
+        raise StructureError("too-long", message, None)
     for pc, instruction in program.code.items():
-        _check(pc, instruction, policy)
+        reference = program.references.get(pc)
+        refers_to_function = reference is not None and reference.kind is RefKind.FUNCTION
+        _check(pc, instruction, policy, refers_to_function)
 
 
-def _check(pc: int, instruction: Instruction, policy: Policy) -> None:
+def _check(pc: int, instruction: Instruction, policy: Policy, refers_to_function: bool) -> None:
     op = instruction.op
     if op.isa > policy.isa:
         message = f"unknown opcode 0x{op.opcode:02x} under ISA v{policy.isa}: it is new in v{op.isa}"
         raise StructureError("isa-level", message, pc)
     if writes(instruction) == 10:
         raise StructureError("frame-pointer", "r10 is read only", pc)
+    if not policy.functions and (op.kind is Kind.CALL_LOCAL or refers_to_function):
+        raise StructureError(
+            "function-call", "this policy forbids calls of functions that are no helpers", pc
+        )
     if op.kind is Kind.ALU and op.operand is Operand.IMM:
         if (
             op.code in ("lsh", "rsh", "arsh")

@@ -22,6 +22,7 @@ from pybpf.verifier.explain import Refusal
 from pybpf.verifier.facts import RegionKind
 from pybpf.verifier.prove import ATOMIC, BTF_POINTERS, READ, WRITE, Prover
 from pybpf.verifier.recorder import Recorder
+from pybpf.verifier.speculation import Masks, cut
 from pybpf.verifier.state import (
     FIRST_SLOT,
     R10,
@@ -56,10 +57,19 @@ _NOT_ATOMIC = frozenset({Target.PACKET, Target.PACKET_META, Target.CONTEXT, Targ
 
 
 class Transfer:
-    """The steps of one program. `again` holds the slots that one run may execute more than once."""
+    """The steps of one program. `again` holds the slots that one run may execute more than once. `ahead`: the steps are those
+    of a processor that runs ahead of comparisons.
+    """
 
     def __init__(
-        self, program: Program, type_: ProgramType, values: Values, recorder: Recorder, again: frozenset[int]
+        self,
+        program: Program,
+        type_: ProgramType,
+        values: Values,
+        recorder: Recorder,
+        again: frozenset[int],
+        *,
+        ahead: bool = False,
     ) -> None:
         self.program = program
         self.type = type_
@@ -67,10 +77,12 @@ class Transfer:
         self.values = values
         self.recorder = recorder
         self.again = again
+        self.ahead = ahead
         self.length = values.defined(values.numbers.unsigned(type_.minimum_length, MAX_PACKET), LENGTH)
         self.arithmetic = Arithmetic(values, type_.policy, self.length)
         self.prover = Prover(program, type_, values)
         self.calls = Calls(program, type_, values, recorder, self.prover, self)
+        self.masks = Masks(self.prover) if type_.policy.speculation and not ahead else None
 
     def entry(self) -> State:
         """The state in which the program starts."""
@@ -248,7 +260,10 @@ class Transfer:
                 a = b if moves else self.read(state, dst)
             result = known.get((a, b))
             if result is None:
-                result = known[a, b] = self.arithmetic.alu(code, width, a, b, atom)
+                x, y = cut(self.values, code, a, b, atom) if self.ahead and from_register else (a, b)
+                result = known[a, b] = self.arithmetic.alu(code, width, x, y, atom)
+                if self.masks is not None:
+                    self.masks.check(pc, instruction, a, b, result)
                 self.recorder.result(pc, result)
             state.cells[dst] = result
 
@@ -471,7 +486,8 @@ class Transfer:
             if target.target is Target.STACK:
                 self.clobber_stack(state, target, offset, op.size, sure=False)
             if op.code.startswith("fetch") or op.code in ("xchg", "cmpxchg"):
-                result = self.unknown(state, pc, 8 * op.size)
+                # A stack slot may have held an address: it is what comes back.
+                result = old if op.size == 8 else self.unknown(state, pc, 8 * op.size)
                 state.cells[0 if op.code == "cmpxchg" else src] = result
                 self.recorder.result(pc, result)
 

@@ -203,3 +203,40 @@ def test_a_level_leaves_the_rest_of_the_policy_of_the_type(pybpf: Run, tmp_path:
     loop = source(tmp_path, ".type filter\nr0 = 9\nagain:\nr0 -= 1\nif r0 != 0 goto again\nexit")
     assert "[back-edge]" in pybpf("verify", "--isa", "v4", loop).out
     assert pybpf("verify", "--isa", "v1", source(tmp_path, "r0 = 1\nexit")).status == 3
+
+
+def test_policy(pybpf: Run, tmp_path: Path) -> None:
+    """Fields of the policy by name, alone and together, and Linux's for unprivileged users."""
+    loop = tmp_path / "loop.bpf"
+    loop.write_text(".type socket_filter\nr0 = 0\ntop:\nr0 += 1\nif r0 < 9 goto top\nexit\n")
+    assert pybpf("verify", loop).status == 0
+    assert pybpf("verify", "--policy", "loops=yes,max_instructions=100", loop).status == 0
+    for policy, reason in [
+        ("loops=no", "back-edge"),
+        ("max_instructions=10", "instruction-limit"),
+        ("isa=1", "isa-level"),
+        ("unprivileged", "back-edge"),
+        ("unprivileged,loops=yes,max_size=3", "too-long"),
+    ]:
+        result = pybpf("verify", "--policy", policy, loop)
+        assert result.status == 1
+        assert f"[{reason}]" in result.out
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        ("loop=no", "unknown field 'loop': known are loops, functions,"),
+        ("loops", "'loops': loops is yes or no"),
+        ("loops=1", "'loops=1': loops is yes or no"),
+        ("max_size=many", "'max_size=many': max_size is a number"),
+        ("", "unknown field ''"),
+    ],
+)
+def test_wrong_policy(pybpf: Run, tmp_path: Path, policy: str, said: str) -> None:
+    """One line that says what is wrong and what there is."""
+    program = tmp_path / "p.bpf"
+    program.write_text(".type filter\nr0 = 0\nexit\n")
+    result = pybpf("verify", "--policy", policy, program)
+    assert result.status == 2
+    assert said in result.err

@@ -7,7 +7,6 @@ import pytest
 from pybpf import DecodeError, Instruction, Policy, Program, VerifierError, verify
 from pybpf.instruction import encode
 from pybpf.isa import OPS, Kind, Op, Operand, op
-from pybpf.verifier import rules
 from pybpf.verifier.cfg import StructureError
 from pybpf.verifier.rules import check_rules, writes
 from tests.instructions import label
@@ -84,12 +83,11 @@ def test_what_a_row_writes(row: Op) -> None:
     assert writes(instruction) == expected
 
 
-def test_length(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program longer than what may be loaded at all is refused before anything else; nobody in it is to blame."""
-    monkeypatch.setattr(rules, "MAX_SLOTS", 5)
+def test_length() -> None:
+    """A program longer than the policy allows is refused before anything else; nobody in it is to blame."""
     jump = Instruction(op(Kind.JUMP, "ja"))
-    assert refusal(*[jump] * 4, EXIT) is None
-    assert refusal(*[jump] * 5, EXIT) == ("too-long", None)
+    assert refusal(*[jump] * 4, EXIT, policy=Policy(max_size=5)) is None
+    assert refusal(*[jump] * 5, EXIT, policy=Policy(max_size=5)) == ("too-long", None)
 
 
 RESERVED = {
