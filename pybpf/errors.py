@@ -181,3 +181,15 @@ class Trap(BpfError):
 
 class InternalError(BpfError):
     """A bug in pybpf: please report it with the program that shows it."""
+
+
+def of_packet(packet: int, error: BaseException) -> BaseException:
+    """The error of a run in a batch: a trap and a used-up budget say the packet's number themselves, everything else is given a note."""
+    match error:
+        case Trap():
+            return Trap(f"packet {packet}: {error.detail}", error.pc, error.address)
+        case BudgetExceeded():
+            detail = f"packet {packet}: {error.detail}"
+            return BudgetExceeded(detail, error.used, program=error.program, pc=error.pc)
+    error.add_note(f"packet {packet}")
+    return error

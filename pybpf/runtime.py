@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
-from pybpf.errors import ArgumentError, Trap, UnsupportedError
+from pybpf.errors import ArgumentError, UnsupportedError, of_packet
 from pybpf.interpreter import Interpreter
 from pybpf.maps import BpfMap, create
 from pybpf.program import MapSpec, Program
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pybpf import jit
     from pybpf.jit import NativeInstance, NativeProgram
     from pybpf.jit.builtin import Builtin
     from pybpf.packets import PacketBatch
@@ -60,7 +61,7 @@ def instantiate(
     `maps` are maps to use, by the program's names, so that instances can share them; the others are made anew. `clock`
     gives the time in nanoseconds where the program asks for it, and defaults to the clock of the program type. `seed`
     fixes the hashes of the maps made here, so that runs repeat; left out, each map has a secret one. `budget` bounds the
-    instructions of one run in the interpreter; native code runs as long as was proved. `level` is about native code: ``quick``
+    instructions of one run; left out, a run lasts as long as was proved (see `BudgetExceeded`). Native code counts whole blocks, and only where the budget is less than what was proved. `level` is about native code: ``quick``
     is compiled at once, ``full`` is optimised, and ``tiered`` begins quick and becomes full in the background, without a pause;
     the results are the same. Without `checks` native code does not compare accesses with the bounds of packet, stack and maps once more, and nothing but
     the proof stands between the program and this process. Raises `ArgumentError` where an argument does not fit the program, `MapError` for a map that cannot be made, `UnsupportedError` for a program that pybpf can
@@ -309,8 +310,8 @@ def _run_each(function: Callable[[Bytes], int], packets: Iterable[Bytes], out: N
     for number, packet in enumerate(packets):
         try:
             out[number] = function(packet)
-        except Trap as trap:
-            raise Trap(f"packet {number}: {trap.detail}", trap.pc, trap.address) from None
+        except BaseException as error:
+            raise of_packet(number, error) from None
 
 
 def _engine(
@@ -326,27 +327,29 @@ def _engine(
         case "interpreter":
             return _Checked(Interpreter(verified.program, verified.type, maps, clock=clock, budget=budget))
         case "jit":
-            if budget is not None:
-                raise ArgumentError("native code counts no instructions: a budget needs engine='interpreter'")
-            return _Native(_compiled(verified, level, checks).bind(maps, clock), verified.type)
+            bound = verified.facts.max_instructions
+            if budget is not None and bound is not None and bound <= budget:
+                budget = None  # it was proved that there is nothing to count
+            native = _compiled(verified, level, checks, counts=budget is not None)
+            return _Native(native.bind(maps, clock, budget), verified.type)
         case _:
             raise ArgumentError(f"unknown engine {name!r}: known are jit, interpreter")
 
 
-_native: Final[WeakKeyDictionary[VerifiedProgram, dict[tuple[LevelName, bool], NativeProgram]]] = (
+_native: Final[WeakKeyDictionary[VerifiedProgram, dict[tuple[LevelName, jit.Options], NativeProgram]]] = (
     WeakKeyDictionary()
 )
 _compiling = threading.Lock()
 
 
-def _compiled(verified: VerifiedProgram, level: LevelName, checks: bool) -> NativeProgram:
+def _compiled(verified: VerifiedProgram, level: LevelName, checks: bool, counts: bool) -> NativeProgram:
     """The native code of a proof, made once for all its instances and kept as long as the proof is."""
     from pybpf import jit
 
-    options = jit.Options(checks=checks)
+    options = jit.Options(checks=checks, counts=counts)
     with _compiling:
         made = _native.setdefault(verified, {})
-        native = made.get((level, checks))
+        native = made.get((level, options))
         if native is None:
             match level:
                 case "tiered":
@@ -355,7 +358,7 @@ def _compiled(verified: VerifiedProgram, level: LevelName, checks: bool) -> Nati
                     native = jit.compile(verified, jit.Level(level), options)
                 case _:
                     raise ArgumentError(f"unknown level {level!r}: known are tiered, quick, full")
-            made[level, checks] = native
+            made[level, options] = native
         return native
 
 

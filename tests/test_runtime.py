@@ -340,11 +340,6 @@ def test_unknown_engine_is_refused():
         pybpf.instantiate(unproved("r0 = 0\n exit"), engine="warp")
 
 
-def test_native_code_has_no_budget():
-    with pytest.raises(ArgumentError, match="a budget needs engine='interpreter'"):
-        pybpf.instantiate(unproved("r0 = 0\n exit"), engine="jit", budget=7)
-
-
 def test_trap_of_a_run_reaches_the_caller():
     with pytest.raises(Trap, match="pc 0: load of 1 byte at packet"):
         interpreted("r0 = *(u8 *)(r1 + 9)\n exit").run(b"short")

@@ -86,7 +86,7 @@ _PASSING: Final = ("match", "PASS")
     "--budget",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Instructions that a packet may take, in the interpreter.",
+    help="Instructions that a packet may take.",
 )
 @click.option("--truncated", is_flag=True, help="Accept a capture that ends in the middle of a packet.")
 @options.format_
@@ -116,8 +116,6 @@ def command(
     from pybpf.packets import read_pcap
     from pybpf.runtime import instantiate
 
-    if budget is not None and engine != "interpreter":
-        raise click.UsageError("--budget needs --engine interpreter: native code does not count instructions")
     if verdicts and target is None:
         raise click.UsageError("--verdict says which packets to write: it needs --write FILE")
     times = Times()

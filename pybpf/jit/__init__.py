@@ -31,4 +31,4 @@ def compile(
     """
     verified.program.check_runnable()
     code = build(ProgramSource(verified, options), EXPORTS, level)
-    return NativeProgram(verified.program, verified.type, code)
+    return NativeProgram(verified.program, verified.type, code, options)

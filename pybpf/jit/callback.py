@@ -28,7 +28,10 @@ _HELPER: Final = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * 12)
 class Host:
     """What native code can call. `states` are the runs' states by address; `clock` is None for the type's own."""
 
-    def __init__(self, type_: ProgramType, maps: Sequence[BpfMap], clock: Clock | None) -> None:
+    def __init__(
+        self, type_: ProgramType, maps: Sequence[BpfMap], clock: Clock | None, budget: int = 0
+    ) -> None:
+        self.budget = budget
         self.type = type_
         self.maps = maps
         self.now: Clock = clock or type_.now
@@ -41,7 +44,7 @@ class Host:
         """A state for runs of the host's instance."""
         clock = ctypes.cast(self._clock_entry, ctypes.c_void_p).value if self._clock_entry is not None else 0
         helper = ctypes.cast(self._helper_entry, ctypes.c_void_p).value
-        state = RunState(clock or 0, helper or 0, [map.address for map in self.maps])
+        state = RunState(clock or 0, helper or 0, [map.address for map in self.maps], self.budget)
         self.states[state.address] = state
         return state
 

@@ -6,7 +6,8 @@ memory, and no address of the host is ever in a register: addresses are `pybpf.m
     define internal { i64, i1 } @program(ptr %state, ptr %packet, i64 %length)
     define internal { i64, i1 } @function_<pc>(... the same ..., ptr %stack, i64 %frame, i64 %r1, ..., i64 %r5)
 
-A function returns r0 and whether the whole run is over: by a trap, or by a packet load out of range, which ends a program
+Where instructions are counted, functions other than the first are also given ``ptr %fuel``, to the number of those that may still be executed; a block
+takes its own from that before it begins. A function returns r0 and whether the whole run is over: by a trap, or by a packet load out of range, which ends a program
 with r0 = 0.
 """
 
@@ -27,7 +28,7 @@ from pybpf.jit.blocks import ARGUMENTS, Graph, function_graph, register_effect
 from pybpf.jit.builder import METADATA, RESULT, Builder, Value, text
 from pybpf.jit.calls import Call
 from pybpf.jit.options import DEFAULT, Options
-from pybpf.jit.state import TrapCode
+from pybpf.jit.state import BUDGET, TrapCode
 from pybpf.maps import Layout, layout_of
 from pybpf.memory import (
     CONTEXT,
@@ -194,6 +195,10 @@ class _Function:
     def text(self) -> str:
         if self.module.facts.zero_stack:
             self._clear_frame()
+        if self.module.options.counts and self.entry == 0:
+            self.b.prologue("%fuel", "alloca i64")
+            limit = self.b.value(f"load i64, ptr {self.b.pointer('%state', BUDGET)}")
+            self.b.do(f"store i64 {limit}, ptr %fuel")
         self._ends[_CALLER] = list(self.registers), self.b.label
         self.b.do(f"br label %pc{self.entry}")
         for start in self.graph.blocks:
@@ -206,7 +211,8 @@ class _Function:
         if self.entry == 0:
             return f"@program({parameters}) alwaysinline"
         registers = ", ".join(f"i64 %r{number}" for number in range(1, 6))
-        return f"@function_{self.entry}({parameters}, ptr noalias %stack, i64 %frame, {registers})"
+        fuel = ", ptr noalias %fuel" if self.module.options.counts else ""
+        return f"@function_{self.entry}({parameters}, ptr noalias %stack, i64 %frame, {registers}{fuel})"
 
     def _initial_registers(self) -> list[Value]:
         registers: list[Value] = [0] * (MAX_REGISTER + 1)
@@ -234,12 +240,19 @@ class _Function:
         block, code = self.graph.blocks[start], self.module.program.code
         self.b.block(f"pc{start}")
         self.registers = self._merge(start)
+        if self.module.options.counts:
+            self._take_fuel(start, len(block.pcs))
         for pc in block.pcs:
             self._instruction(pc, code[pc])
         pc = block.pcs[-1]
         if code[pc].op.kind not in (Kind.BRANCH, Kind.EXIT):
             self._goto(block.successors[0])
         self._ends[start] = self.registers, self.b.label
+
+    def _take_fuel(self, pc: int, instructions: int) -> None:
+        left = self.b.value("load i64, ptr %fuel")
+        self.b.guard(self.b.compare("uge", left, instructions), TrapCode.BUDGET, pc, left)
+        self.b.do(f"store i64 {self.b.subtract(left, instructions)}, ptr %fuel")
 
     def _merge(self, start: int) -> list[Value]:
         """The registers at the start of a block."""
@@ -409,9 +422,10 @@ class _Function:
             b.guard(b.compare("uge", self.frame, STACK + 2 * STACK_SIZE), TrapCode.FRAMES, pc)
         frame = text(b.add(self.frame, -STACK_SIZE))
         arguments = ", ".join(f"i64 {text(value)}" for value in self.registers[1:6])
+        fuel = ", ptr %fuel" if self.module.options.counts else ""
         result = b.value(
             f"call {RESULT} @function_{target}"
-            f"(ptr %state, ptr %packet, i64 %length, ptr %stack, i64 {frame}, {arguments})"
+            f"(ptr %state, ptr %packet, i64 %length, ptr %stack, i64 {frame}, {arguments}{fuel})"
         )
         b.halt_if(b.value(f"extractvalue {RESULT} {result}, 1"))
         return b.value(f"extractvalue {RESULT} {result}, 0")

@@ -6,18 +6,20 @@ import ctypes
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from pybpf.errors import ArgumentError, Trap, UnsupportedError
+from pybpf.errors import ArgumentError, BudgetExceeded, Trap, UnsupportedError, of_packet
 from pybpf.jit import builtin
 from pybpf.jit.arrays import AddressBook, result_address
 from pybpf.jit.callback import Host
 from pybpf.jit.driver import RUN, RUN_BATCH
 from pybpf.jit.loader import Code
 from pybpf.jit.map_operations import NativeOperations
+from pybpf.jit.options import DEFAULT, Options
 from pybpf.jit.state import RunState, TrapCode, unpack_site
 from pybpf.maps import BpfMap, layout_of
 from pybpf.memory import MAX_PACKET
 from pybpf.program import Program
 from pybpf.program_types import Clock, ProgramType
+from pybpf.semantics import U64
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,9 +39,10 @@ _TURN: Final = 4096
 class NativeProgram:
     """A program's machine code. It knows no map and no address of the host."""
 
-    def __init__(self, program: Program, type_: ProgramType, code: Code) -> None:
+    def __init__(self, program: Program, type_: ProgramType, code: Code, options: Options = DEFAULT) -> None:
         self.program: Final = program
         self.type: Final = type_
+        self.options: Final = options
         self._codes: list[Code] = []
         self._cell = ctypes.c_uint64()
         self.cell: Final = ctypes.addressof(self._cell)
@@ -57,13 +60,18 @@ class NativeProgram:
         self.run: Any = _RUN(code.address(RUN))
         self._cell.value = code.address(RUN_BATCH)
 
-    def bind(self, maps: Sequence[BpfMap] = (), clock: Clock | None = None) -> NativeInstance:
+    def bind(
+        self, maps: Sequence[BpfMap] = (), clock: Clock | None = None, budget: int | None = None
+    ) -> NativeInstance:
         """The program over its maps, in the program's order.
 
-        `clock` gives nanoseconds in place of the clock that the program type names. Raises `ArgumentError` where the maps are
-        not such as the program was compiled for.
+        `clock` gives nanoseconds in place of the clock that the program type names. `budget` is how many instructions a run may execute; code that counts
+        them has one, all that a number holds where none is named. Raises `ArgumentError` where the maps are
+        not such as the program was compiled for, or it does not count.
         """
-        return NativeInstance(self, maps, clock)
+        if budget is not None and not self.options.counts:
+            raise ArgumentError("the code counts no instructions: compile it with that option for a budget")
+        return NativeInstance(self, maps, clock, U64 if budget is None else budget)
 
 
 class NativeInstance:
@@ -72,7 +80,9 @@ class NativeInstance:
     What it needs stays alive with it: the code, the maps, the clock.
     """
 
-    def __init__(self, native: NativeProgram, maps: Sequence[BpfMap], clock: Clock | None) -> None:
+    def __init__(
+        self, native: NativeProgram, maps: Sequence[BpfMap], clock: Clock | None, budget: int
+    ) -> None:
         self._program, self._type = native.program, native.type
         self._check(maps)
         self.native: Final = native
@@ -80,7 +90,7 @@ class NativeInstance:
         for map in self.maps:
             # Whoever else works on a map, Python included, now keeps to the locks of native code.
             map.use(NativeOperations(map))
-        self._host: Final = Host(self._type, self.maps, clock)
+        self._host: Final = Host(self._type, self.maps, clock, budget)
         context = self._type.context
         self._zeros = (ctypes.c_char * (context.size if context else 1))()
         self._writes_context = context is not None and any(field.writable for field in context.fields)
@@ -142,7 +152,7 @@ class NativeInstance:
             arrays = self._addresses.find(batch)
             done = builtin.call_arrays()((self.native.cell, state.address, *arrays, out, count, copy, limit))
             if done < count:
-                raise numbered(done, self._stopped(state)) if state.site else _not_in_batch(done)
+                raise of_packet(done, self._stopped(state)) if state.site else _not_in_batch(done)
         finally:
             if context is not None:
                 state.context = self._zeros
@@ -162,7 +172,7 @@ class NativeInstance:
             try:
                 results[first] = function.unusual(packets[first]) if done >= 0 else function.raise_failure()
             except BaseException as error:
-                raise numbered(first, error) from None
+                raise of_packet(first, error) from None
             first += 1
 
     def builtin(
@@ -222,6 +232,10 @@ class NativeInstance:
         code, pc = unpack_site(state.site)
         address, failure = state.trap_address, state.failure
         state.clear()
+        if failure is None and code is TrapCode.BUDGET:
+            used = self._host.budget - address
+            message = f"still running after {used} instructions"
+            return BudgetExceeded(message, used, program=self._program.name, pc=pc)
         if failure is None:
             wrong_access = code in (TrapCode.ACCESS, TrapCode.MISALIGNED, TrapCode.MAP, TrapCode.CALLEE)
             return Trap(self._reason(code, pc, address), pc, address if wrong_access else None)
@@ -246,17 +260,9 @@ class NativeInstance:
                 return f"helper argument {address:#x} is not the map that was proved"
             case TrapCode.CALLEE:
                 return f"call through a register that holds {address:#x}, which is no function"
-            case TrapCode.PYTHON:
-                return "a function of the host's failed"
+            case TrapCode.PYTHON | TrapCode.BUDGET:
+                raise AssertionError(code)
 
 
 def _not_in_batch(packet: int) -> ArgumentError:
     return ArgumentError(f"packet {packet} is longer than {MAX_PACKET} bytes or not in the batch's data")
-
-
-def numbered(packet: int, error: BaseException) -> BaseException:
-    """The error of a run in a batch: a trap says the packet's number itself, everything else is given a note."""
-    if isinstance(error, Trap):
-        return Trap(f"packet {packet}: {error.detail}", error.pc, error.address)
-    error.add_note(f"packet {packet}")
-    return error

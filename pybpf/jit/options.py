@@ -8,9 +8,12 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`checks`: accesses are compared with the bounds of their region although they were proved to be inside."""
+    """`checks`: accesses are compared with the bounds of their region although they were proved to be inside. `counts`: instructions are counted, and a run
+    ends where it would exceed its budget.
+    """
 
     checks: bool = True
+    counts: bool = False
 
 
 DEFAULT: Final = Options()

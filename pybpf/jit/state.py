@@ -7,7 +7,8 @@ Code holds no address itself, so an object file can be kept on disk and loaded a
     16  clock     null, or the host's: i64 (ptr state, i64 site)
     24  context   the bytes of the context's scalar fields
     32  helper    runs helpers that are written in Python: see `pybpf.jit.callback`
-    40  maps      the blocks of maps 0, 1, ...
+    40  budget    how many instructions a run may execute, for code that counts them
+    48  maps      the blocks of maps 0, 1, ...
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ ADDRESS: Final = 8
 CLOCK: Final = 16
 CONTEXT: Final = 24
 HELPER: Final = 32
-MAPS: Final = 40
+BUDGET: Final = 40
+MAPS: Final = 48
 
 
 class TrapCode(IntEnum):
@@ -35,6 +37,7 @@ class TrapCode(IntEnum):
     MAP = 5  # r1 is not a map, or not the one that the verifier named
     PYTHON = 6  # a function of the host's raised an exception
     CALLEE = 7  # a register that holds no function is called
+    BUDGET = 8  # the next instructions are more than the budget; the address is how many were left
 
 
 def site(code: TrapCode, pc: int) -> int:
@@ -56,9 +59,9 @@ class RunState:
 
     __slots__ = ("_context", "_words", "address", "failure")
 
-    def __init__(self, clock: int, helper: int, maps: Sequence[int]) -> None:
+    def __init__(self, clock: int, helper: int, maps: Sequence[int], budget: int = 0) -> None:
         """Addresses of the host's functions, 0 for none, and of the maps' blocks."""
-        self._words = (ctypes.c_uint64 * (MAPS // 8 + len(maps)))(0, 0, clock, 0, helper, *maps)
+        self._words = (ctypes.c_uint64 * (MAPS // 8 + len(maps)))(0, 0, clock, 0, helper, budget, *maps)
         self.address = ctypes.addressof(self._words)
         self.failure: BaseException | None = None
 

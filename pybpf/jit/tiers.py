@@ -33,8 +33,9 @@ def compile_tiered(verified: VerifiedProgram, options: Options = DEFAULT) -> Nat
     source = ProgramSource(verified, options)
     code = find(source, EXPORTS, Level.FULL)
     if code is not None:
-        return NativeProgram(verified.program, verified.type, code)
-    native = NativeProgram(verified.program, verified.type, build(source, EXPORTS, Level.QUICK))
+        return NativeProgram(verified.program, verified.type, code, options)
+    code = build(source, EXPORTS, Level.QUICK)
+    native = NativeProgram(verified.program, verified.type, code, options)
     _background.add(native, source.written())
     return native
 
