@@ -58,6 +58,10 @@ format: $(VENV)/.development ## bring the code into the house style
 objects: ## compile the examples anew; needs clang-22
 	$(MAKE) -C examples
 
+bench: $(VENV)/.development ## compare pybpf with C compilers, the kernel and DPDK; writes docs/performance.md
+	$(call install,--editable '.[bench]')
+	$(BIN)/python -m benchmarks --write
+
 reference: $(VENV)/.development ## write the pages of docs/reference anew that are made from the code
 	$(BIN)/python docs/reference/generate.py
 	$(BIN)/python docs/reference/generate_api.py
@@ -92,4 +96,4 @@ define install
 	@touch $@
 endef
 
-.PHONY: coverage help demo show-run show-refusal test check quick format objects reference dist clean
+.PHONY: bench coverage help demo show-run show-refusal test check quick format objects reference dist clean

@@ -158,12 +158,12 @@ class Loaded:
     ) -> None:
         self._open.close()
 
-    def run(self, packet: bytes) -> tuple[int, bytes]:
-        """r0 as 32 bits, and the packet afterwards."""
+    def run(self, packet: bytes, repeat: int = 1) -> tuple[int, bytes]:
+        """r0 as 32 bits, and the packet afterwards; `repeat` runs it so many times in one call."""
         data = ctypes.create_string_buffer(packet, len(packet))
         out = ctypes.create_string_buffer(_PACKET_ROOM)
         attributes = _RunAttributes(
-            self._fd, 0, len(packet), _PACKET_ROOM, ctypes.addressof(data), ctypes.addressof(out), 1
+            self._fd, 0, len(packet), _PACKET_ROOM, ctypes.addressof(data), ctypes.addressof(out), repeat
         )
         _bpf(_PROG_TEST_RUN, attributes)
         return attributes.result, out.raw[: attributes.size_out]
