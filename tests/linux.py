@@ -24,6 +24,7 @@ _SYSCALL: Final = {"x86_64": 321, "aarch64": 280}
 _MAP_CREATE, _MAP_UPDATE, _PROG_LOAD, _BTF_LOAD, _MAP_FREEZE = 0, 2, 5, 18, 22
 _SLEEPABLE: Final = 1 << 4
 _NO_PREALLOC: Final = 1
+_READ_ONLY: Final = 1 << 7
 _STORAGE: Final = ("sk_storage", "inode_storage", "task_storage", "cgrp_storage")
 _MAP_NUMBERS: Final = {name: number for number, name in LINUX_MAPS.items()}
 
@@ -163,6 +164,7 @@ def _load(code: bytes, type_: int, attach: int, flags: int, license: str) -> str
 def _create(spec: MapSpec, opened: ExitStack) -> int:
     inner = _create(spec.inner, opened) if spec.inner is not None else 0
     flags = spec.flags | (_NO_PREALLOC if spec.type in (*_STORAGE, "lpm_trie") else 0)
+    flags |= _READ_ONLY if spec.read_only else 0
     attributes = struct.pack(
         "<6I", _MAP_NUMBERS[spec.type], spec.key_size, spec.value_size, spec.max_entries, flags, inner
     )

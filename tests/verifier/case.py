@@ -6,6 +6,7 @@ A file holds many cases. Each begins with its name and verdict, says in comments
     ; What the case proves.
     ; policy: strict_alignment=True isa=1
     ; minimum_length: 14
+    ; linux: why Linux's verdict on this machine is another
     .type filter
       r0 = *(u8 *)(r1 + 14)     ; error: packet-bounds
       exit
@@ -55,6 +56,7 @@ class Case:
     pc: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
     minimum_length: int = 0
+    linux: str = ""
 
     def program(self) -> Program:
         """The program of the text."""
@@ -105,6 +107,7 @@ def _case(path: Path, start: re.Match[str], lines: list[str]) -> Case:
     marks: list[tuple[str, int | None]] = []
     options: dict[str, Any] = {}
     minimum_length = pc = 0
+    linux = ""
     for line in lines:
         code = re.sub(r";.*", "", _LABEL.sub("", line)).strip()
         is_instruction = bool(code) and not code.startswith(".")
@@ -116,13 +119,15 @@ def _case(path: Path, start: re.Match[str], lines: list[str]) -> Case:
             }
         if line.startswith("; minimum_length: "):
             minimum_length = int(line[18:])
+        if line.startswith("; linux: "):
+            linux = line[9:]
         if is_instruction:
             pc += 2 if code.endswith(" ll") else 1
     name, verdict = start["name"], start["verdict"]
     assert len(marks) == (verdict == "rejected"), f"{path.name}: {name}: {len(marks)} errors marked"
     assert not options.keys() - Policy.__dataclass_fields__.keys(), f"{path.name}: {name}: {options}"
     reason, blamed = marks[0] if marks else ("", None)
-    return Case(name, verdict, "\n".join(lines), reason, blamed, options, minimum_length)
+    return Case(name, verdict, "\n".join(lines), reason, blamed, options, minimum_length, linux)
 
 
 @cache

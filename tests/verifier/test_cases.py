@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import ast
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import pybpf.verifier
 from pybpf import UnsupportedError, instantiate
+from tests import linux
 from tests.verifier.case import Case, all_cases
 
 ALL = [pytest.param(case, id=f"{file}-{case.name.replace(' ', '-')}") for file, case in all_cases()]
 ACCEPTED = [
     param for param in ALL if param.values[0].verdict == "accepted" and param.values[0].type().runnable
 ]
+
+LOADED = [
+    param
+    for param in ALL
+    if not param.values[0].options
+    and not param.values[0].minimum_length
+    and param.values[0].verdict in ("accepted", "rejected")
+    and param.values[0].type().name in set(linux.NUMBERS) - set(linux.NOT_LOADED)
+]
+"""What Linux can be asked about: the case's policy is that of its type, and Linux's."""
 
 PACKETS = [
     bytes(random.Random(length).randrange(256) for _ in range(length))
@@ -28,6 +40,15 @@ PACKETS = [
 def test_verdict(case: Case) -> None:
     """The verdict, and for a rejected program the reason and the instruction to blame."""
     assert case.said() == (case.verdict, case.reason, case.pc)
+
+
+@linux.asks
+@pytest.mark.parametrize("case", LOADED)
+def test_linux_agrees(case: Case) -> None:
+    """The verifier of the machine's own kernel gives the verdict, but for cases that say why it does not."""
+    refused = linux.refusal(replace(case.program(), type=case.type()))
+    agrees = (case.verdict == "rejected") == (refused is not None)
+    assert agrees == (not case.linux), refused
 
 
 @pytest.mark.parametrize("case", ACCEPTED)
