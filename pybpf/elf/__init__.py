@@ -1,6 +1,7 @@
 """The loader: an ELF object as compilers write it becomes an `Object`.
 
     file        sections, symbols and relocations, checked
+    types       what the programs of each section are
     maps        what is defined where (legacy_maps, btf_maps: the forms of definitions)
     functions   instructions, and what their operands stand for (core: CO-RE relocations)
     link        an entry function and all that it calls become a program
@@ -22,6 +23,7 @@ from pybpf.elf.functions import Function, read_functions
 from pybpf.elf.legacy_maps import read_legacy_maps, read_oko_maps
 from pybpf.elf.link import Linker, entries
 from pybpf.elf.maps import BTF_SECTION, Maps, Namer, is_data_section
+from pybpf.elf.types import type_of
 from pybpf.errors import ArgumentError, ElfError
 from pybpf.program import CO_RE, Object, RefKind
 from pybpf.program_types import LINUX_MAPS, ProgramType
@@ -61,7 +63,11 @@ def load(
     notes: list[str] = []
     target = None if btf is None else _target(btf, file)
     own_types, ext = _read_btf(file, notes)
-    types = {section.index: type or _type_of(section) for section in file.sections if section.executable}
+    types = {
+        section.index: type or type_of(file, section, own_types)
+        for section in file.sections
+        if section.executable
+    }
     maps = _read_maps(file, own_types, _map_numbers(types.values()))
     functions = read_functions(file, maps, ext, target)
     notes += maps.notes
@@ -87,12 +93,6 @@ def _path(source: str | Path) -> Path:
     from pathlib import Path  # half as long to import as a small object to load
 
     return Path(source)
-
-
-def _type_of(section: Section) -> str | None:
-    """The name of the type that the name of a section stands for."""
-    found = program_types.from_section(section.name)
-    return None if found is None else found.name
 
 
 def _target(source: str | Path | bytes | Btf, file: ElfFile) -> Btf:

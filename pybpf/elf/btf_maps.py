@@ -35,7 +35,7 @@ def read_btf_maps(maps: Maps, section: Section) -> None:
         if maps.btf and variable:
             try:
                 definition = maps.btf.resolve(variable.type)
-                spec, problem = _spec(maps.btf, symbol.name, definition), ""
+                spec, problem = _spec(maps.btf, symbol.name, definition)
                 spec = replace(spec, values=_values(definition, symbol, relocations))
             except ElfError as error:
                 problem = error.detail
@@ -51,13 +51,17 @@ def variables_of(btf: Btf, section: str) -> dict[str, Type]:
     return {type_.name: type_ for type_ in types}
 
 
-def _spec(btf: Btf, name: str, definition: Type, depth: int = 0) -> MapSpec:
+def _spec(btf: Btf, name: str, definition: Type, depth: int = 0) -> tuple[MapSpec, str]:
+    """What the parameters say, and why the map cannot be used where one of them is not understood."""
     if definition.kind is not Kind.STRUCT:
         raise ElfError(f"its type is no struct but {definition.kind.name.lower()}", ".BTF")
-    spec = MapSpec(name, LINUX_MAPS[0])
+    spec, problem = MapSpec(name, LINUX_MAPS[0]), ""
     for member in definition.members:
-        spec = _with(btf, spec, member, depth)
-    return spec
+        try:
+            spec = _with(btf, spec, member, depth)
+        except ElfError as error:
+            problem = problem or error.detail
+    return spec, problem
 
 
 def _with(btf: Btf, spec: MapSpec, member: Member, depth: int) -> MapSpec:
@@ -111,7 +115,10 @@ def _holding(btf: Btf, spec: MapSpec, member: Member, depth: int) -> MapSpec:
         return spec
     if depth:
         raise ElfError("a map of maps holds a map of maps", ".BTF")
-    return replace(spec, inner=_spec(btf, f"{spec.name}.inner", held, depth + 1))
+    inner, problem = _spec(btf, f"{spec.name}.inner", held, depth + 1)
+    if problem:
+        raise ElfError(problem, ".BTF")
+    return replace(spec, inner=inner)
 
 
 def _number(btf: Btf, member: Member) -> int:

@@ -84,22 +84,20 @@ def read_oko_maps(maps: Maps, numbers: Mapping[int, str]) -> None:
 
 
 def _definitions(maps: Maps, section: Section) -> list[_Definition]:
-    """The definitions of a section: as many as it has symbols, all of one size."""
+    """The definitions of a section: one for each symbol, as long as the symbol says or up to the next one."""
     symbols = maps.file.symbols_in(section)
-    if not symbols:
-        if section.size:
-            maps.notes.append(f"section {section.name!r}: no symbol says where its maps are")
-        return []
-    size = section.size // len(symbols)
-    if size < _SMALLEST or [symbol.value for symbol in symbols] != list(range(0, section.size, size)):
-        count = f"{len(symbols)} map definition{'s of one size' if len(symbols) > 1 else ''}"
-        maps.notes.append(f"section {section.name!r}: its {section.size} bytes are not {count}")
-        return []
+    if section.size and not symbols:
+        maps.notes.append(f"section {section.name!r}: no symbol says where its maps are")
     data = maps.file.data(section)
-    return [
-        _Definition((section.index, s.value), s.name, _words(maps.file, data[s.value : s.value + size]))
-        for s in symbols
-    ]
+    definitions = []
+    for symbol, end in zip(symbols, [*(s.value for s in symbols), section.size][1:], strict=False):
+        own = data[symbol.value : min(symbol.value + (symbol.size or section.size), end)]
+        place = (section.index, symbol.value)
+        if len(own) < _SMALLEST:
+            maps.define(place, MapSpec(symbol.name, LINUX_MAPS[0]), f"{len(own)} bytes are no definition")
+        else:
+            definitions.append(_Definition(place, symbol.name, _words(maps.file, own)))
+    return definitions
 
 
 def _words(file: ElfFile, data: bytes) -> tuple[int, ...]:

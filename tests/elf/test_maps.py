@@ -163,26 +163,51 @@ def test_an_unknown_map_type_spoils_what_uses_it():
     assert obj.notes == ("map 'odd': unknown map type 77", "function 'main': map 'odd': unknown map type 77")
 
 
+@pytest.mark.parametrize("sized", [True, False])
+def test_definitions_of_different_sizes(sized: bool):
+    """Each is as long as its symbol says, or reaches to the next; what stands behind the flags does not matter."""
+    elf = Elf()
+    definitions = {"a": (1, 4, 8, 10), "b": (2, 4, 16, 20, 0, 2, *[7] * 64), "c": (5, 8, 8, 30, 1, 0, 0)}
+    data = b"".join(elf.words(*words) for words in definitions.values())
+    maps = elf.section("maps", data, DATA)
+    offset, symbols = 0, []
+    for name, words in definitions.items():
+        symbols.append(elf.symbol(name, maps, offset, 4 * len(words) if sized else 0, OBJECT))
+        offset += 4 * len(words)
+    program(elf, *symbols)
+    obj = load(elf.build())
+    assert list(obj.maps.values()) == [
+        MapSpec("a", "hash", 4, 8, 10),
+        MapSpec("b", "array", 4, 16, 20),
+        MapSpec("c", "percpu_hash", 8, 8, 30, 1),
+    ]
+    assert references(obj) == [(RefKind.MAP, name, 0) for name in definitions]
+
+
 @pytest.mark.parametrize(
-    ("size", "offsets", "note"),
+    ("size", "offsets", "notes"),
     [
-        (40, [0], None),
-        (41, [0, 20], "section 'maps': its 41 bytes are not 2 map definitions of one size"),
-        (40, [0, 16], "section 'maps': its 40 bytes are not 2 map definitions of one size"),
-        (40, [20], "section 'maps': its 40 bytes are not 1 map definition"),
-        (8, [0], "section 'maps': its 8 bytes are not 1 map definition"),
-        (40, [], "section 'maps': no symbol says where its maps are"),
+        (40, [0], []),
+        (41, [0, 20], []),
+        (40, [0, 30], ["map 'm30': 10 bytes are no definition"]),
+        (40, [20, 80], ["map 'm80': 0 bytes are no definition"]),
+        (40, [30, 80], ["map 'm30': 10 bytes are no definition", "map 'm80': 0 bytes are no definition"]),
+        (40, [20], []),
+        (8, [0], ["map 'm0': 8 bytes are no definition"]),
+        (40, [80], ["map 'm80': 0 bytes are no definition"]),
+        (40, [], ["section 'maps': no symbol says where its maps are"]),
     ],
 )
-def test_sections_that_cannot_be_cut_into_definitions(size: int, offsets: list[int], note: str | None):
-    """The note says why; programs that use no map are not touched."""
+def test_sections_that_cannot_be_cut_into_definitions(size: int, offsets: list[int], notes: list[str]):
+    """The notes say why; programs that use no map are not touched."""
     elf = Elf()
     maps = elf.section("maps", elf.words(1, 4, 8, 10).ljust(size, b"\0")[:size], DATA)
     for offset in offsets:
         elf.symbol(f"m{offset}", maps, offset, 20, OBJECT)
     program(elf)
     obj = load(elf.build())
-    assert obj.notes == ((note,) if note else ())
+    assert set(obj.maps) == {f"m{offset}" for offset in offsets}
+    assert list(obj.notes) == notes
     assert obj.programs["main"].defect is None
 
 
@@ -438,6 +463,18 @@ def test_btf_definitions_that_are_not_understood(damage, problem: str):
     assert list(obj.maps) == ["m"]
     assert references(obj) == [(RefKind.UNSUPPORTED, f"map 'm': {problem}", 0)]
     assert obj.notes == (f"map 'm': {problem}", f"function 'main': map 'm': {problem}")
+
+
+def test_an_unknown_member_leaves_the_others():
+    """A parameter of tomorrow: the map is unsupported, and shown with all that is understood."""
+    btf = BtfBuilder()
+    value = btf.add(Kind.PTR, "", btf.int("long", 8))
+    btf.datasec(".maps", (btf.map("m", colour=btf.number(1), type=btf.number(1), value=value), 0, 0))
+    elf = btf_object(btf, ("m", 0, 32))
+    program(elf, 1)
+    obj = load(elf.build())
+    assert (obj.maps["m"].type, obj.maps["m"].value_size) == ("hash", 8)
+    assert references(obj) == [(RefKind.UNSUPPORTED, "map 'm': unknown member 'colour'", 0)]
 
 
 def test_damaged_btf():
