@@ -16,9 +16,11 @@ instruction; ``call 5`` is helper 5. `pybpf.directives` has what stands in a tex
 from __future__ import annotations
 
 import difflib
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Final
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
 
 from pybpf import directives
 from pybpf.directives import DIRECTIVES
@@ -30,6 +32,9 @@ from pybpf.program import MapSpec, Program, Reference, RefKind, Subprogram
 from pybpf.program_types import BY_NAME, ProgramType
 from pybpf.semantics import U32, U64
 from pybpf.syntax import Match, Syntax, Token, Value, lines, quoted, read, write
+
+if TYPE_CHECKING:
+    from pybpf.btf import Member
 
 
 def assemble(
@@ -296,9 +301,10 @@ def disassemble(
 ) -> str:
     """A program as text that `assemble` turns back into the program.
 
-    Jump targets get labels, ``L5`` for pc 5; maps, functions and helpers their names. `source` adds the lines of source that the
-    program carries as comments, `pcs` the slot number before each instruction and `encoding` its bytes. The number that a named map
-    replaces is not written: programs refer to maps by name. Raises `DecodeError` for bytes that are no program.
+    Jump targets get labels, ``L5`` for pc 5; maps, functions and helpers their names; variables are named in comments. `source`
+    adds the lines of source that the program carries as comments, `pcs` the slot number before each instruction and `encoding`
+    its bytes. The number that a named map replaces is not written: programs refer to maps by name. Raises `DecodeError` for
+    bytes that are no program.
 
     >>> print(disassemble(bytes.fromhex("b700000001000000 9500000000000000")))
         r0 = 1
@@ -311,13 +317,16 @@ def disassemble(
     targets = {_target(pc, instruction, program) for pc, instruction in program.code.items()} | {
         *program.functions
     }
-    out = list(directives.write(program))
+    out, shown = list(directives.write(program)), None
+    variables = {spec.name: found for spec in program.maps if (found := _variables(spec))}
     for pc, instruction in program.code.items():
         if pc in targets and (label := _label(program, pc)) is not None:
             out.append(f"{quoted(label)}:")
         if source and pc in program.lines:
             line = program.lines[pc]
-            out.append(" ".join(f"; {line.file}:{line.line}: {line.text}".split()).removesuffix(":"))
+            text = " ".join(f"; {line.file}:{line.line}: {line.text}".split()).removesuffix(":")
+            if text != shown:  # another column of the same line says nothing new
+                out.append(shown := text)
         margin = f"{pc:>6}: " if pcs or encoding else "    "
         if encoding:
             margin += f"{encode([instruction], program.byteorder).hex(' '):<{6 * SLOT}}"
@@ -325,8 +334,25 @@ def disassemble(
         reference = program.references.get(pc)
         if reference is not None and reference.kind is RefKind.UNSUPPORTED:
             text += f"  ; unsupported: {' '.join(reference.name.split())}"
+        elif reference is not None and reference.name in variables:
+            text += _comment(variables[reference.name], reference.offset)
         out.append(margin + text)
     return "\n".join(out)
+
+
+def _variables(spec: MapSpec) -> list[Member]:
+    """The variables of a section of data, where the object describes them."""
+    return [] if spec.btf is None or spec.value_type is None else spec.btf.variables(spec.value_type)
+
+
+def _comment(variables: list[Member], offset: int) -> str:
+    """The variable at an offset, and how far it is from the variable's first byte."""
+    index = bisect_right(variables, offset, key=attrgetter("offset")) - 1
+    variable = variables[max(index, 0)]
+    distance = offset - variable.offset
+    if not 0 <= distance < max(variable.size, 1):
+        return ""
+    return f"  ; {' '.join(variable.name.split())}" + (f"+{distance}" if distance else "")
 
 
 def format_instruction(

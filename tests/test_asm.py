@@ -30,9 +30,12 @@ from pybpf import (
     program_types,
 )
 from pybpf.asm import format_instruction
+from pybpf.btf import Btf
+from pybpf.btf import Kind as BtfKind
 from pybpf.isa import OPS, Kind, Op, op
 from pybpf.semantics import U32
 from pybpf.syntax import Syntax
+from tests.btf.builder import BtfBuilder
 from tests.instructions import any_instruction, instructions, label
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -538,6 +541,42 @@ def test_a_program_as_people_read_it():
     columns = disassemble(program, pcs=True, encoding=True).splitlines()
     assert columns[-6] == "     7: 85 10 00 00 02 00 00 00" + " " * 25 + "call next"
     assert disassemble(program, pcs=True).splitlines()[-1] == "    10: exit"
+
+
+def test_a_line_of_source_is_shown_where_it_begins():
+    """Other columns of the same line are not another line; coming back to it is."""
+    places = [("a.c", 1, 2), ("a.c", 1, 7), ("a.c", 2, 2), ("a.c", 1, 2)]
+    program = replace(
+        assemble("r0 = 1\n r1 = 2\n r2 = 3\n exit"),
+        lines={pc: SourceLine(file, line, column, "text") for pc, (file, line, column) in enumerate(places)},
+    )
+    shown = [line for line in disassemble(program).splitlines() if line.startswith(";")]
+    assert shown == ["; a.c:1: text", "; a.c:2: text", "; a.c:1: text"]
+
+
+def test_variables_are_named():
+    """Where the object's types say what stands at an offset of a section of data; a comment, which is not read."""
+    btf = BtfBuilder()
+    number = btf.int()
+    variables = [
+        (btf.add(BtfKind.VAR, name, number, 1), at, size) for name, at, size in (("b", 8, 8), ("a", 0, 4))
+    ]
+    section = btf.datasec(".data", *variables)
+    spec = MapSpec(
+        ".data", "array", 4, 16, 1, initial=bytes(16), value_type=section, btf=Btf.parse(btf.build())
+    )
+    program = assemble(
+        "".join(f"r1 = .data + {offset} ll\n" for offset in (0, 4, 8, 15, 16)) + "exit", maps={".data": spec}
+    )
+    text = disassemble(program)
+    assert [line.partition("; ")[2] for line in text.splitlines() if "ll" in line] == [
+        "a",
+        "",
+        "b",
+        "b+7",
+        "",
+    ]
+    assert assemble(text).code == program.code
 
 
 def test_code_is_disassembled_without_a_program():

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
+from operator import attrgetter
 from typing import Final, Literal
 
 from pybpf.errors import ElfError
@@ -193,6 +194,11 @@ class Btf:
         """The first type of a kind and name."""
         id = self._ids.get((kind, name))
         return None if id is None else self[id]
+
+    def variables(self, section: int) -> list[Member]:
+        """The variables of a section of data by their place; none where the id is that of another type."""
+        type_ = self[section]
+        return sorted(type_.members, key=attrgetter("offset")) if type_.kind is Kind.DATASEC else []
 
     def resolve(self, id: int) -> Type:
         """The type behind typedefs, const, volatile, restrict and type tags. Raises `ElfError` for a chain in a circle."""

@@ -12,6 +12,7 @@ from pybpf.cli.contents import as_plain
 from pybpf.errors import ElfError
 from pybpf.helpers import LINUX, Helper
 from pybpf.instruction import SLOT
+from pybpf.map_types import TYPES as MAP_TYPES
 from pybpf.maps import TYPES
 from pybpf.program import CO_RE, MapSpec, Object, Program, RefKind
 from pybpf.program_types import BY_NAME, ProgramType
@@ -59,6 +60,7 @@ def _program(program: Program) -> dict[str, Any]:
         "helpers": list(_helper_names(program)),
         "source": sorted({line.file for line in program.lines.values()}),
         "unsupported": list(_unsupported(program)),
+        "not_run": list(_not_run(program)),
     }
 
 
@@ -102,10 +104,27 @@ def _unsupported(program: Program) -> Iterator[str]:
         for reference in program.references.values()
         if reference.kind is RefKind.UNSUPPORTED
     )
-    yield from (f"map {spec.name}: type {spec.type}" for spec in program.maps if spec.type not in TYPES)
+    known = MAP_TYPES.keys() | TYPES.keys()
+    yield from (f"map {spec.name}: type {spec.type}" for spec in program.maps if spec.type not in known)
     if name in BY_NAME:
         table = _helper_table(program)
         yield from (f"helper {helper}" for helper in _called(program) if helper not in table)
+
+
+def _not_run(program: Program) -> Iterator[str]:
+    """What keeps a program that may be verified from being run."""
+    type_ = program.type if isinstance(program.type, ProgramType) else BY_NAME.get(program.type or "")
+    if type_ is not None and not type_.runnable:
+        yield f"programs of type {type_.name}"
+    if program.byteorder != "little":
+        yield f"programs of {program.byteorder}-endian machines"
+    for spec in program.maps:
+        if spec.type in MAP_TYPES and spec.type not in TYPES:
+            yield f"map {spec.name}: type {spec.type}"
+    for helper in _called(program):
+        known = _helper_table(program).get(helper) if isinstance(helper, int) else None
+        if known is not None and known.body is None:
+            yield f"helper {known.name}"
 
 
 def _map(spec: MapSpec) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pybpf.cli import options
 from pybpf.cli.contents import as_text
 from pybpf.cli.describe import describe
 from pybpf.cli.files import blaming, choose, read_object
-from pybpf.cli.output import print_json, print_table, printable, say
+from pybpf.cli.output import has_room, print_json, print_table, printable, say
 
 _LONGEST: Final = 60
 """Characters of a value that a table shows."""
@@ -68,16 +68,28 @@ def _print(file: str, holds: dict[str, Any]) -> None:
 
 
 def _print_unsupported(holds: dict[str, Any]) -> None:
-    missing: dict[str, list[str]] = {}
-    for program in holds["programs"]:
-        for reason in program["unsupported"]:
-            missing.setdefault(reason, []).append(program["name"])
-    if missing or holds["notes"]:
-        say("\nunsupported", bold=True)
-        for reason, names in missing.items():
-            say(printable(f"  {reason} ({_some(names)})"))
-        for note in holds["notes"]:
-            say(printable(f"  {note}"))
+    """Reasons, each once: those of programs, and of what else was noted only what they do not say."""
+    missing = _reasons(holds["programs"], "unsupported")
+    notes = [note for note in holds["notes"] if not note.endswith(tuple(missing))]
+    _print_list("unsupported", [*(f"{reason} ({_some(names)})" for reason, names in missing.items()), *notes])
+    idle = _reasons(holds["programs"], "not_run")
+    _print_list("not run", [f"{reason} ({_some(names)})" for reason, names in idle.items()])
+
+
+def _reasons(programs: list[dict[str, Any]], field: str) -> dict[str, list[str]]:
+    """Reason -> the programs that have it."""
+    found: dict[str, list[str]] = {}
+    for program in programs:
+        for reason in program[field]:
+            found.setdefault(reason, []).append(program["name"])
+    return found
+
+
+def _print_list(heading: str, lines: list[str]) -> None:
+    if lines:
+        say(f"\n{heading}", bold=True)
+        for line in lines:
+            say(printable(f"  {line}"))
 
 
 def _some(names: list[str]) -> str:
@@ -85,7 +97,9 @@ def _some(names: list[str]) -> str:
 
 
 def _print_programs(programs: list[dict[str, Any]]) -> None:
-    columns = ("program", "section", "type", "instructions", "bytes", "functions", "maps", "helpers")
+    """One table; where the terminal has no room for what programs use, that is a second one."""
+    sizes = ("program", "section", "type", "instructions", "bytes", "functions")
+    uses = ("maps", "helpers")
     rows = [
         (
             program["name"],
@@ -99,7 +113,12 @@ def _print_programs(programs: list[dict[str, Any]]) -> None:
         )
         for program in programs
     ]
-    print_table(columns, rows)
+    if has_room((*sizes, *uses), rows):
+        print_table((*sizes, *uses), rows)
+        return
+    print_table(sizes, [row[: len(sizes)] for row in rows])
+    say()
+    print_table(("program", *uses), [(row[0], *row[len(sizes) :]) for row in rows])
 
 
 def _print_maps(maps: list[dict[str, Any]]) -> None:
@@ -107,12 +126,10 @@ def _print_maps(maps: list[dict[str, Any]]) -> None:
     rows = [
         (
             spec["name"] + _words(spec),
-            spec["type"]
-            + (f" of {spec['inner']['type']}" if spec["inner"] else "")
-            + ("" if spec["supported"] else " (unsupported)"),
-            spec["key_type"] or "-",
+            spec["type"] + (f" of {spec['inner']['type']}" if spec["inner"] else ""),
+            _type(spec["key_type"]),
             spec["key_size"],
-            spec["value_type"] or "-",
+            _type(spec["value_type"]),
             spec["value_size"],
             spec["max_entries"],
         )
@@ -123,6 +140,11 @@ def _print_maps(maps: list[dict[str, Any]]) -> None:
         if spec["values"]:
             slots = ", ".join(f"{slot['name']} at {slot['index']}" for slot in spec["values"])
             say(printable(f"{spec['name']} holds {slots}"))
+
+
+def _type(text: str | None) -> str:
+    """A type in a line; the body of a struct without a name stands below the table."""
+    return "-" if text is None else text if "\n" not in text else f"{text.partition('{')[0]}{{...}}"
 
 
 def _words(spec: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -49,6 +50,14 @@ class Figure(str):
     """A number as text: aligned like one."""
 
     __slots__ = ()
+
+
+def has_room(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> bool:
+    """Whether a table fits into the terminal without wrapping its cells; off a terminal all do."""
+    if not sys.stdout.isatty():
+        return True
+    widest = [max(len(printable(row[i])) for row in (columns, *rows)) for i in range(len(columns))]
+    return sum(widest) + 2 * (len(widest) - 1) <= shutil.get_terminal_size().columns
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

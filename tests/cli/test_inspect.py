@@ -10,6 +10,7 @@ import pytest
 
 from tests.cli.conftest import Run, compiled
 from tests.cli.test_verify import UNSUPPORTED, source
+from tests.elf.builder import DATA, OBJECT, R_64_64, RETURN_2, Elf, load_address
 
 
 def test_json_of_an_example(pybpf: Run) -> None:
@@ -32,6 +33,7 @@ def test_json_of_an_example(pybpf: Run) -> None:
         "maps": ["sessions"],
         "helpers": ["time_get_ns", "map_lookup", "map_update", "map_delete"],
         "unsupported": [],
+        "not_run": [],
     }
     (sessions,) = holds["maps"]
     assert (sessions["type"], sessions["key_size"], sessions["value_size"], sessions["max_entries"]) == (
@@ -62,6 +64,48 @@ def test_says_what_is_unsupported(pybpf: Run, tmp_path: Path) -> None:
     (program,) = pybpf("inspect", "--format", "json", "--type", "filter", path).json["programs"]
     assert program["unsupported"] == ["map routes: type frobnicator", "helper 4242"]
     assert program["helpers"] == ["#4242"]
+    assert program["not_run"] == []
+
+
+def test_says_what_is_verified_and_not_run(pybpf: Run, tmp_path: Path) -> None:
+    """The type, maps and helpers that pybpf knows and has no implementation of."""
+    path = source(
+        tmp_path,
+        ".type tc\n.map calls prog_array key=4 value=4 entries=1\nr2 = calls ll\nr3 = 0\ncall tail_call\nr0 = 0\nexit",
+    )
+    (program,) = pybpf("inspect", "--format", "json", path).json["programs"]
+    assert program["unsupported"] == []
+    assert program["not_run"] == ["programs of type tc", "map calls: type prog_array", "helper tail_call"]
+    out = pybpf("inspect", path).out.splitlines()
+    assert "not run" in out
+    assert "unsupported" not in out
+    assert pybpf("verify", path).status == 0
+
+
+def test_a_reason_of_a_program_is_not_noted_again(pybpf: Run, tmp_path: Path) -> None:
+    """What the loader noted of a function says the same as what the program cannot use."""
+    elf = Elf()
+    maps = elf.section("maps", elf.words(77, 4, 8, 10), DATA)
+    odd = elf.symbol("odd", maps, 0, 16, OBJECT)
+    section = elf.section("xdp", load_address() + RETURN_2)
+    elf.symbol("main", section, 0, 32)
+    elf.relocate(section, 0, odd, R_64_64)
+    (tmp_path / "a.o").write_bytes(elf.build())
+    out = pybpf("inspect", tmp_path / "a.o").out
+    assert out.count("unknown map type 77") == 1
+
+
+def test_narrow_terminals(pybpf: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one table has no room, what programs use is a second one."""
+    wide = pybpf("inspect", compiled("dapper")).out
+    monkeypatch.setattr("pybpf.cli.inspect.has_room", lambda *_: False)
+    narrow = pybpf("inspect", compiled("dapper")).out
+    heads = [line.split() for line in narrow.splitlines() if line.startswith("program ")]
+    assert heads == [
+        ["program", "section", "type", "instructions", "bytes", "functions"],
+        ["program", "maps", "helpers"],
+    ]
+    assert sum(line.startswith("program ") for line in wide.splitlines()) == 1
 
 
 def test_unknown_program_types(pybpf: Run, tmp_path: Path) -> None:
