@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
 import click
 
+from pybpf.cli import facts as what_is_proved
 from pybpf.cli import options
 from pybpf.cli.files import choose, read_object
 from pybpf.cli.judge import STATUS, Judgement, Row, judge
@@ -28,6 +29,7 @@ _COLOUR: Final = {"accepted": "green", "rejected": "red", "budget": "red", "unsu
         "pybpf verify firewall.o                   every program of the object",
         "pybpf verify -v firewall.o ingress        one, with the whole story of a rejection",
         "pybpf verify --type xdp program.bpf       assembler text",
+        "pybpf verify --facts firewall.o ingress   what was proved",
         "pybpf verify --format json firewall.o     for scripts",
     ),
 )
@@ -38,6 +40,7 @@ _COLOUR: Final = {"accepted": "green", "rejected": "red", "budget": "red", "unsu
 @options.isa
 @options.policy
 @options.format_
+@click.option("--facts", is_flag=True, help="Say what was proved of accepted programs.")
 @click.option(
     "-v", "--verbose", is_flag=True, help="Explain rejections: registers, and the path in lines of C."
 )
@@ -51,6 +54,7 @@ def command(
     isa: str | None,
     policy: dict[str, int],
     format: str,
+    facts: bool,
     verbose: bool,
 ) -> None:
     """Prove that programs are safe to run, or say why that cannot be done.
@@ -69,12 +73,24 @@ def command(
             if format == "text":
                 progress.clear()
                 _print_judgement(judgements[-1], story=verbose or len(programs) == 1, verbose=verbose)
+                if facts and judgements[-1].verified is not None:
+                    for line in what_is_proved.lines(judgements[-1].verified):
+                        say(f"  {printable(line)}")
     rows = [judgement.row for judgement in judgements]
     if format == "json":
-        print_json([asdict(row) for row in rows])
+        print_json([_data(judgement, facts=facts) for judgement in judgements])
     elif len(rows) > 1:
         _print_summary(rows, verbose)
     ctx.exit(worst(STATUS[row.verdict] for row in rows))
+
+
+def _data(judgement: Judgement, *, facts: bool) -> dict[str, Any]:
+    """An object of the JSON output."""
+    out = asdict(judgement.row)
+    if facts:
+        verified = judgement.verified
+        out["facts"] = what_is_proved.data(verified) if verified is not None else None
+    return out
 
 
 def _print_judgement(judgement: Judgement, *, story: bool, verbose: bool) -> None:

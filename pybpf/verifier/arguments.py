@@ -145,7 +145,8 @@ class Argument:
         access = self.prover.bounds(self.state, self.register, p, 0, size, mode, extent)
         if reads and writes:
             self.prover.bounds(self.state, self.register, p, 0, size, READ, extent)
-        self.transfer.recorder.argument(self.pc, self.register, access)
+        how = [word for word, does in (("read", reads), ("write", writes)) if does]
+        self.transfer.recorder.argument(self.pc, self.register, access, how)
         if access.region is not RegionKind.STACK:
             return
         if reads:

@@ -125,10 +125,10 @@ class Calls:
                 self._may_end(state, pc)
             call = Call(self, state, pc, helper)
             call.prove()
-            self.recorder.called(pc, number, call.map)
             for change in changes:
                 change(state)
-            state.cells[0] = call.result()
+            state.cells[0] = given = call.result()
+            self.recorder.called(pc, number, helper, call.map, given)
             state.cells[1:6] = [None] * 5
 
         return step

@@ -52,7 +52,9 @@ class Facts:
     writes a register a number that is not a constant, its unsigned range where that is less than everything; `constants`:
     the value where it is one. `reached`: every pc that some state reaches. `max_instructions`: a bound on the instructions
     one run executes. `stack_size`: bytes of stack that the deepest chain of frames takes, each counted in steps of 16. `zero_stack`: bytes may be read before they
-    are written, so an engine must clear the stack. `helpers`: the numbers called.
+    are written, so an engine must clear the stack. `helpers`: the numbers called. `uses`: how each map is used, by its number: ``read`` and
+    ``write`` for bytes of its values, by instructions and through arguments of helpers, and what helpers do to the map
+    itself, such as ``lookup``, ``update`` and ``delete``. `null`: for each helper call that gives an address, whether that may be null.
     """
 
     accesses: Mapping[int, tuple[Access, ...]] = field(default_factory=dict)
@@ -66,6 +68,8 @@ class Facts:
     stack_size: int = 0
     zero_stack: bool = False
     helpers: frozenset[int] = frozenset()
+    uses: Mapping[int, frozenset[str]] = field(default_factory=dict)
+    null: Mapping[int, bool] = field(default_factory=dict)
     explored: int = 0
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from pybpf.helpers import Helper
+from pybpf.instruction import Instruction
+from pybpf.isa import Kind
 from pybpf.program import Program
 from pybpf.verifier.explain import Refusal
 from pybpf.verifier.facts import Access, Facts, RegionKind
-from pybpf.verifier.values import Number, Value
+from pybpf.verifier.values import Number, Pointer, Value
 
 
 class Recorder:
@@ -21,6 +24,8 @@ class Recorder:
         self._ranges: dict[int, tuple[int, int] | None] = {}
         self._reached: set[int] = set()
         self._helpers: set[int] = set()
+        self._uses: dict[int, set[str]] = {}
+        self._null: dict[int, bool] = {}
         self._lowest: dict[int, int] = {}
         self.zero_stack = False
         self.functions: tuple[int, ...] = (0,)
@@ -41,8 +46,10 @@ class Recorder:
                 "mixed-access", "one instruction accesses the context on one path and other memory on another"
             )
 
-    def argument(self, pc: int, register: int, access: Access) -> None:
-        """A pointer argument of the helper call at `pc` was proved."""
+    def argument(self, pc: int, register: int, access: Access, how: Iterable[str]) -> None:
+        """A pointer argument of the helper call at `pc` was proved; `how` says whether it reads and writes there."""
+        if access.map is not None:
+            self._uses.setdefault(access.map, set()).update(how)
         self._join(self._arguments.setdefault(pc, {}).setdefault(register, {}), access)
 
     def _join(self, known: dict[tuple[RegionKind, int | None, int], Access], new: Access) -> None:
@@ -62,11 +69,17 @@ class Recorder:
             )
         known[key] = new
 
-    def called(self, pc: int, helper: int, map_number: int | None) -> None:
-        """A helper was called, with a map or without."""
-        self._helpers.add(helper)
+    def called(
+        self, pc: int, number: int, helper: Helper, map_number: int | None, given: Value | None
+    ) -> None:
+        """A helper was called, with a map or without, and gave something."""
+        self._helpers.add(number)
         if map_number is not None:
             self._maps.setdefault(pc, set()).add(map_number)
+            how = helper.name.removeprefix("map_").removesuffix("_elem")
+            self._uses.setdefault(map_number, set()).add(how)
+        if isinstance(given, Pointer):
+            self._null[pc] = self._null.get(pc, False) or given.null is not None
 
     def branch(self, pc: int, taken: bool) -> None:
         """A branch can go this way."""
@@ -111,8 +124,29 @@ class Recorder:
             stack_size=stack_size,
             zero_stack=self.zero_stack,
             helpers=frozenset(self._helpers),
+            uses=self._all_uses(program),
+            null=dict(sorted(self._null.items())),
             explored=explored,
         )
+
+    def _all_uses(self, program: Program) -> dict[int, frozenset[str]]:
+        """How each map is used, by what instructions do to its values too."""
+        uses = {number: set(how) for number, how in self._uses.items()}
+        for pc, regions in self._accesses.items():
+            for access in regions.values():
+                if access.map is not None:
+                    uses.setdefault(access.map, set()).update(_how(program.code[pc]))
+        return {number: frozenset(how) for number, how in sorted(uses.items())}
+
+
+def _how(instruction: Instruction) -> tuple[str, ...]:
+    """What an instruction does to the memory that it accesses."""
+    op = instruction.op
+    if op.kind is Kind.LOAD or op.code == "load_acquire":
+        return ("read",)
+    if op.kind is Kind.STORE or op.code == "store_release":
+        return ("write",)
+    return ("read", "write")
 
 
 def _sorted(regions: Mapping[tuple[RegionKind, int | None, int], Access]) -> tuple[Access, ...]:

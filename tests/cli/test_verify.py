@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -240,3 +241,32 @@ def test_wrong_policy(pybpf: Run, tmp_path: Path, policy: str, said: str) -> Non
     result = pybpf("verify", "--policy", policy, program)
     assert result.status == 2
     assert said in result.err
+
+
+def test_facts(pybpf: Run, tmp_path: Path) -> None:
+    """What was proved, instruction by instruction, for people and for scripts; nothing for what was rejected."""
+    program = tmp_path / "p.bpf"
+    program.write_text(
+        ".type filter\n.map flows hash key=4 value=8 entries=4\nr0 = 0\nif r2 < 34 goto out\nr2 = r1\nr2 += 26\n"
+        "r1 = flows ll\ncall map_lookup\nif r0 == 0 goto out\nr0 = *(u64 *)(r0 + 0)\nif r2 == 0 goto out\nout:\nexit\n"
+    )
+    assert "[uninitialised-register]" in pybpf("verify", "--facts", program).out
+    program.write_text(program.read_text().replace("if r2 == 0", "if r10 == 0"))
+    out = pybpf("verify", "--facts", program).out
+    for line in (
+        "at most 10 instructions a run",
+        "16 bytes of stack",
+        "helpers: map_lookup",
+        "map flows: lookup, read",
+        "r2: 4 bytes of packet at +26; r0 may be null",
+        "8 bytes of value of flows at +0",
+        "never taken",
+    ):
+        assert line in out, out
+    said = json.loads(pybpf("verify", "--facts", "--format", "json", program).out)[0]["facts"]
+    assert said["maps"] == {"flows": ["lookup", "read"]}
+    assert said["null"] == {"6": True}
+    assert said["branches"] == {"9": False}
+    assert "facts" not in json.loads(pybpf("verify", "--format", "json", program).out)[0]
+    program.write_text(".type filter\nexit\n")
+    assert json.loads(pybpf("verify", "--facts", "--format", "json", program).out)[0]["facts"] is None
