@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         UnsupportedError,
         VerifierError,
     )
+    from pybpf.flows import flow_numbers
     from pybpf.instruction import Instruction, decode, encode
     from pybpf.packets import PacketBatch, read_pcap, write_pcap
     from pybpf.program import MapSpec, Object, Program, Reference, RefKind, SourceLine, Subprogram
@@ -42,6 +43,7 @@ _HOME = {
     "pybpf.elf": "load",
     "pybpf.errors": "ArgumentError AssemblyError BpfError BudgetExceeded CaptureError DecodeError ElfError InternalError "
     "LinkError MapError Trap UnsupportedError VerifierError",
+    "pybpf.flows": "flow_numbers",
     "pybpf.instruction": "Instruction decode encode",
     "pybpf.packets": "PacketBatch read_pcap write_pcap",
     "pybpf.program": "MapSpec Object Program RefKind Reference SourceLine Subprogram",
@@ -85,6 +87,7 @@ __all__ = [
     "decode",
     "disassemble",
     "encode",
+    "flow_numbers",
     "helpers",
     "instantiate",
     "load",

@@ -184,12 +184,14 @@ class InternalError(BpfError):
 
 
 def of_packet(packet: int, error: BaseException) -> BaseException:
-    """The error of a run in a batch: a trap and a used-up budget say the packet's number themselves, everything else is given a note."""
+    """The error of a run in a batch: an error of pybpf's says the packet's number itself, everything else is given a note."""
     match error:
         case Trap():
             return Trap(f"packet {packet}: {error.detail}", error.pc, error.address)
         case BudgetExceeded():
             detail = f"packet {packet}: {error.detail}"
             return BudgetExceeded(detail, error.used, program=error.program, pc=error.pc)
+        case ArgumentError():
+            return ArgumentError(f"packet {packet}: {error}")
     error.add_note(f"packet {packet}")
     return error

@@ -175,11 +175,21 @@ class Instance:
         after some thousand packets. Raises `Trap` at the first packet that stops, `ArgumentError` where `out` is no writable uint64[n] or a packet is
         shorter than the program type promises.
         """
+        from pybpf.packets import PacketBatch
+
+        packets = batch if isinstance(batch, PacketBatch) else list(batch)
+        out = self._check_batch(packets, out)
+        self._engine.run_batch(packets, out)
+        return out
+
+    def _check_batch(
+        self, packets: PacketBatch | list[Bytes], out: NDArray[np.uint64] | None
+    ) -> NDArray[np.uint64]:
+        """The array for the results."""
         import numpy as np
 
         from pybpf.packets import PacketBatch
 
-        packets = batch if isinstance(batch, PacketBatch) else list(batch)
         type_, count = self._verified.type, len(packets)
         if type_.minimum_length and isinstance(packets, PacketBatch) and count:
             shortest = int(packets.lengths.min())
@@ -189,12 +199,48 @@ class Instance:
             out = np.empty(count, np.uint64)
         elif out.dtype != np.uint64 or out.shape != (count,) or not out.flags.carray:
             raise ArgumentError(f"out must be a writable, contiguous uint64[{count}]")
-        self._engine.run_batch(packets, out)
+        return out
+
+    def run_parallel(
+        self,
+        batch: PacketBatch,
+        threads: int | None = None,
+        *,
+        flows: NDArray[np.uint64] | None = None,
+        out: NDArray[np.uint64] | None = None,
+    ) -> NDArray[np.uint64]:
+        """Run the program over packets on several threads at once, as many as the process may use processors unless `threads` says: as `run_batch`, for
+        batches of some ten thousand packets.
+
+        Which packets are run at once is open, and so is what maps come to hold where runs meet in them. `flows`, a number for each packet, uint64[n], leaves the
+        packets of one number to one thread, in their order; `pybpf.flow_numbers` gives those of connections. Raises what `run_batch` raises, for the first
+        of the packets that were stopped; others may have been run by then. The interpreter runs packets one by one.
+        """
+        import numpy as np
+
+        count = len(batch)
+        threads = _processors() if threads is None else threads
+        if not 0 < threads <= _MOST_THREADS:
+            raise ArgumentError(f"threads must be from 1 to {_MOST_THREADS}, not {threads}")
+        if flows is not None and (flows.dtype != np.uint64 or flows.shape != (count,)):
+            raise ArgumentError(f"flows must be uint64[{count}], not {flows.dtype}{list(flows.shape)}")
+        out = self._check_batch(batch, out)
+        self._engine.run_parallel(batch, out, threads, flows)
         return out
 
     def __repr__(self) -> str:
         maps = ", ".join(self._maps) or "none"
         return f"<Instance of {self._verified.program.name!r}: type {self._verified.type.name}, maps {maps}>"
+
+
+_MOST_THREADS: Final = 1024
+
+
+def _processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class Engine(Protocol):
@@ -215,6 +261,11 @@ class Engine(Protocol):
 
     def run_batch(self, batch: PacketBatch | list[Bytes], out: NDArray[np.uint64]) -> None:
         """r0 of each packet."""
+
+    def run_parallel(
+        self, batch: PacketBatch, out: NDArray[np.uint64], threads: int, flows: NDArray[np.uint64] | None
+    ) -> None:
+        """See `Instance.run_parallel`."""
 
 
 class _Checked:
@@ -239,6 +290,11 @@ class _Checked:
 
     def run_batch(self, batch: PacketBatch | list[Bytes], out: NDArray[np.uint64]) -> None:
         _run_each(self.function(), batch, out)
+
+    def run_parallel(
+        self, batch: PacketBatch, out: NDArray[np.uint64], threads: int, flows: NDArray[np.uint64] | None
+    ) -> None:
+        self.run_batch(batch, out)
 
 
 class _Native:
@@ -275,6 +331,13 @@ class _Native:
             _run_each(self._ordinary, batch, out)
         else:
             self._native.run_list(self._builtin, batch, out)
+
+    def run_parallel(
+        self, batch: PacketBatch, out: NDArray[np.uint64], threads: int, flows: NDArray[np.uint64] | None
+    ) -> None:
+        from pybpf.jit.parallel import run_parallel
+
+        run_parallel(self._native, batch, out, threads, flows)
 
 
 def _result(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pybpf.jit.parallel import Share
     from pybpf.packets import PacketBatch
 
 
@@ -37,11 +38,15 @@ class AddressBook:
             (data, offsets, lengths), addresses = last
             if data() is batch.data and offsets() is batch.offsets and lengths() is batch.lengths:
                 return addresses
-        arrays = batch.data, batch.offsets, batch.lengths
-        data_at, offsets_at, lengths_at = (array.ctypes.data for array in arrays)
-        addresses = BatchAddresses(data_at, len(batch.data), offsets_at, lengths_at)
+        arrays, addresses = (batch.data, batch.offsets, batch.lengths), addresses_of(batch)
         self._last = tuple(weakref.ref(array) for array in arrays), addresses
         return addresses
+
+
+def addresses_of(packets: PacketBatch | Share) -> BatchAddresses:
+    """The addresses of the arrays of a batch or of a part of one, good for as long as these live."""
+    data, offsets, lengths = packets.data, packets.offsets, packets.lengths
+    return BatchAddresses(data.ctypes.data, len(data), offsets.ctypes.data, lengths.ctypes.data)
 
 
 def result_address(results: NDArray[np.uint64], count: int) -> int:

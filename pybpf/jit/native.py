@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pybpf.errors import ArgumentError, BudgetExceeded, Trap, UnsupportedError, of_packet
 from pybpf.jit import builtin
-from pybpf.jit.arrays import AddressBook, result_address
+from pybpf.jit.arrays import AddressBook, BatchAddresses, result_address
 from pybpf.jit.callback import Host
 from pybpf.jit.driver import RUN, RUN_BATCH
 from pybpf.jit.loader import Code
@@ -133,26 +133,40 @@ class NativeInstance:
         All packets are given the same `context`. The batch stays as it is: what a program writes into a packet is lost. Raises
         what `run` raises, with the packet's number; the results of the packets before it stand.
         """
+        out = result_address(results, len(batch))
+        done, error = self.run_arrays(self._addresses.find(batch), out, batch.lengths, context)
+        if error is not None:
+            raise of_packet(done, error)
+
+    def run_arrays(
+        self,
+        arrays: BatchAddresses,
+        out: int,
+        lengths: NDArray[np.uint32],
+        context: Buffer | None = None,
+    ) -> tuple[int, BaseException | None]:
+        """See `run_batch`: over arrays that somebody keeps alive, with results to the address `out`. `lengths` are the packets' once more. How many packets
+        are done, and what stopped the next.
+        """
         if self._writes_context:
             name = self._type.name
             raise UnsupportedError(
                 f"program type {name!r} writes its context: run packets one by one", "batch"
             )
-        count = len(batch)
-        out = result_address(results, count)
+        count = len(lengths)
         copy, limit = 0, MAX_PACKET
         if self._type.packet_writable:
-            limit = int(batch.lengths.max(initial=0))
+            limit = int(lengths.max(initial=0))
             scratch = ctypes.create_string_buffer(limit + 1)
             copy = ctypes.addressof(scratch)
         state = self._take_state()
         try:
             if context is not None:
                 state.context = self._context(context)
-            arrays = self._addresses.find(batch)
             done = builtin.call_arrays()((self.native.cell, state.address, *arrays, out, count, copy, limit))
-            if done < count:
-                raise of_packet(done, self._stopped(state)) if state.site else _not_in_batch(done)
+            if done == count:
+                return done, None
+            return done, self._stopped(state) if state.site else ArgumentError(_NOT_IN_BATCH)
         finally:
             if context is not None:
                 state.context = self._zeros
@@ -264,5 +278,4 @@ class NativeInstance:
                 raise AssertionError(code)
 
 
-def _not_in_batch(packet: int) -> ArgumentError:
-    return ArgumentError(f"packet {packet} is longer than {MAX_PACKET} bytes or not in the batch's data")
+_NOT_IN_BATCH: Final = f"longer than {MAX_PACKET} bytes or not in the batch's data"
