@@ -382,7 +382,7 @@ def format_instruction(
 
 def _target(pc: int, instruction: Instruction, program: Program) -> int | None:
     """The slot that an instruction names: where it jumps to, or the function whose address it loads."""
-    if instruction.op.kind in (Kind.BRANCH, Kind.JUMP, Kind.CALL_LOCAL):
+    if "{target}" in instruction.op.syntax:
         return instruction.target(pc)
     reference = program.references.get(pc)
     return reference.offset if reference is not None and reference.kind is RefKind.FUNCTION else None

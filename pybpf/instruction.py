@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from pybpf.errors import ArgumentError, DecodeError
-from pybpf.isa import ANY, BY_OPCODE, MAX_REGISTER, WIDE, Kind, Op
+from pybpf.isa import ANY, BY_OPCODE, KERNEL_BY_OPCODE, MAX_REGISTER, WIDE, Kind, Op
 
 ByteOrder = Literal["little", "big"]
 
@@ -39,7 +39,7 @@ class Instruction:
 
     def target(self, pc: int) -> int:
         """The slot that a jump, branch or local call at `pc` goes to."""
-        if self.op.kind is Kind.BRANCH or self.op.code == "ja":
+        if self.op.kind is Kind.BRANCH or self.op.code in ("ja", "may_goto"):
             return pc + 1 + self.offset
         if self.op.code in ("gotol", "local"):
             return pc + 1 + self.imm
@@ -66,10 +66,8 @@ def decode(code: bytes, byteorder: ByteOrder = "little") -> dict[int, Instructio
 def _decode_one(code: bytes, pc: int, byteorder: ByteOrder) -> Instruction:
     opcode, registers, offset, imm = _FORMAT[byteorder].unpack_from(code, pc * SLOT)
     dst, src = (registers & 15, registers >> 4) if byteorder == "little" else (registers >> 4, registers & 15)
-    rows = BY_OPCODE.get(opcode)
-    if rows is None:
-        raise DecodeError(f"unknown opcode 0x{opcode:02x}", pc)
-    for op in rows:
+    rows = BY_OPCODE.get(opcode, ())
+    for op in rows + KERNEL_BY_OPCODE.get(opcode, ()):
         if (
             (op.imm is ANY or op.imm == imm)
             and (op.offset is ANY or op.offset == offset)
@@ -78,7 +76,7 @@ def _decode_one(code: bytes, pc: int, byteorder: ByteOrder) -> Instruction:
         ):
             break
     else:
-        raise DecodeError(_reserved_field(rows, dst, src, offset, imm), pc)
+        raise DecodeError(_reserved_field(opcode, dst, src, offset, imm), pc)
     for name, register, free in (("source", src, op.src is ANY), ("destination", dst, op.dst is ANY)):
         if free and register > MAX_REGISTER:
             raise DecodeError(f"invalid {name} register r{register}", pc)
@@ -98,15 +96,18 @@ def _second_immediate(code: bytes, pc: int, op: Op, byteorder: ByteOrder) -> int
     return int(imm & 0xFFFF_FFFF)
 
 
-def _reserved_field(rows: tuple[Op, ...], dst: int, src: int, offset: int, imm: int) -> str:
+def _reserved_field(opcode: int, dst: int, src: int, offset: int, imm: int) -> str:
     """Name the field to blame. The rows of an opcode differ in one field, so some field has a value of no row."""
+    rows = BY_OPCODE.get(opcode) or KERNEL_BY_OPCODE.get(opcode)
+    if rows is None:
+        return f"unknown opcode 0x{opcode:02x}"
     fields = {"offset": offset, "src": src, "dst": dst, "imm": imm}
     name = next(
         name for name, value in fields.items() if all(getattr(op, name) not in (ANY, value) for op in rows)
     )
     allowed = sorted({getattr(op, name) for op in rows})
     expected = ", ".join(map(str, allowed[:4])) + (", ..." if len(allowed) > 4 else "")
-    return f"opcode 0x{rows[0].opcode:02x}: field {name} is {fields[name]}, must be {expected}"
+    return f"opcode 0x{opcode:02x}: field {name} is {fields[name]}, must be {expected}"
 
 
 def encode(code: Mapping[int, Instruction] | Iterable[Instruction], byteorder: ByteOrder = "little") -> bytes:

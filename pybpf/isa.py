@@ -14,12 +14,13 @@ second slot whose imm is the upper half of a 64-bit constant.
     +--------+-+---+                        +---+--+---+
 
 Two instructions here are not in the RFC: ``callx`` (what clang emits for a call through a register) and Linux's
-load-acquire and store-release.
+load-acquire and store-release. What only means something inside Linux's kernel is read and written (`KERNEL_OPS`), and neither
+verified nor run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -41,6 +42,7 @@ class Kind(Enum):
     CALL_LOCAL = "call_local"  # function at pc + 1 + imm
     CALL_REGISTER = "call_register"  # function or helper whose number is in dst
     EXIT = "exit"
+    KERNEL = "kernel"  # what only Linux's kernel gives a meaning to: read, written, and nothing else
 
 
 class Operand(Enum):
@@ -326,15 +328,37 @@ OPS: Final[tuple[Op, ...]] = (
 """Every instruction. Rows with one opcode differ in a fixed field: decoding takes the first whose fixed fields match."""
 
 
-def _by_opcode() -> dict[int, tuple[Op, ...]]:
+def _kernel_rows() -> Iterator[Op]:
+    """The kernel takes a branch when a loop has gone on for too long, jumps by a table that it relocates, and has pages in two
+    address spaces (Linux, Documentation/bpf/standardization and kernel/bpf/verifier.c; clang emits all of them for v4).
+    """
+    yield Op(
+        JMP | 0xE0, Kind.KERNEL, "may_goto", "may_goto {target}", "may_goto {target}", group="linux", isa=4, offset=ANY
+    )  # fmt: skip
+    yield Op(JMP | X, Kind.KERNEL, "gotox", "gotox r{dst}", "gotox %r{dst}", group="linux", isa=4, dst=ANY)
+    for to, source in ((0, 1), (1, 0)):
+        yield Op(
+            ALU64 | X | 0xB0, Kind.KERNEL, "addr_space_cast", f"r{{dst}} = addr_space_cast(r{{src}}, {to}, {source})",
+            f"cast %r{{dst}},%r{{src}},{to},{source}", group="linux", isa=4, dst=ANY, src=ANY, offset=1, imm=to << 16 | source,
+        )  # fmt: skip
+
+
+KERNEL_OPS: Final[tuple[Op, ...]] = tuple(_kernel_rows())
+"""Instructions that clang emits and only Linux's kernel can run."""
+
+
+def _by_opcode(ops: Iterable[Op]) -> dict[int, tuple[Op, ...]]:
     rows: dict[int, list[Op]] = {}
-    for op in OPS:
+    for op in ops:
         rows.setdefault(op.opcode, []).append(op)
     return {opcode: tuple(ops) for opcode, ops in rows.items()}
 
 
-BY_OPCODE: Final[dict[int, tuple[Op, ...]]] = _by_opcode()
+BY_OPCODE: Final[dict[int, tuple[Op, ...]]] = _by_opcode(OPS)
 """Opcode -> its rows, in the order of `OPS`."""
+
+KERNEL_BY_OPCODE: Final[dict[int, tuple[Op, ...]]] = _by_opcode(KERNEL_OPS)
+"""The same of `KERNEL_OPS`."""
 
 
 _BY_KEY: Final = {(op.kind, op.code, op.width, op.size, op.operand): op for op in OPS}

@@ -17,7 +17,7 @@ from typing import Final, Literal, NamedTuple
 
 from pybpf.errors import AssemblyError
 from pybpf.instruction import Instruction
-from pybpf.isa import MAX_REGISTER, OPS, Kind, Op
+from pybpf.isa import KERNEL_OPS, MAX_REGISTER, OPS, Kind, Op
 
 Syntax = Literal["pseudo-c", "mnemonic"]
 
@@ -183,7 +183,7 @@ def _ubpf(op: Op) -> Iterator[str]:
 @cache
 def _forms(syntax: Syntax) -> dict[tuple[str, ...], list[_Form]]:
     forms: dict[tuple[str, ...], list[_Form]] = {}
-    for op in OPS:
+    for op in OPS + KERNEL_OPS:
         for text in _spellings(op, syntax):
             (tokens,) = lines(text)
             forms.setdefault(tuple(map(_placeholder, tokens)), []).append(_Form(op, tuple(_slots(tokens))))

@@ -6,8 +6,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pybpf import ArgumentError, DecodeError, Instruction, decode, encode
-from pybpf.isa import ANY, BY_OPCODE, OPS, Kind, Op, Operand, op
+from pybpf import (
+    ArgumentError,
+    DecodeError,
+    Instruction,
+    Trap,
+    UnsupportedError,
+    assemble,
+    decode,
+    disassemble,
+    encode,
+    verify,
+)
+from pybpf.instruction import ByteOrder
+from pybpf.interpreter import Interpreter
+from pybpf.isa import ANY, BY_OPCODE, KERNEL_OPS, OPS, Kind, Op, Operand, op
+from pybpf.program_types import MEMORY
+from pybpf.syntax import Syntax
 from tests.instructions import any_instruction, instructions, label
 
 ROWS = pytest.mark.parametrize("row", OPS, ids=label)
@@ -135,6 +150,29 @@ def test_targets_count_from_the_next_instruction(
     kind: Kind, code: str, operand: Operand, fields: dict[str, int], target: int
 ):
     assert Instruction(op(kind, code, operand=operand), **fields).target(10) == target
+
+
+@pytest.mark.parametrize("op", KERNEL_OPS, ids=label)
+@pytest.mark.parametrize("byteorder", ["little", "big"])
+def test_what_only_a_kernel_runs_is_read_and_written(op: Op, byteorder: ByteOrder):
+    """Bytes, both syntaxes, and back; the verifier says that it is unsupported, the interpreter stops there."""
+    fields = {name: getattr(op, name) for name in ("dst", "src", "offset", "imm")}
+    instruction = Instruction(op, **{name: 1 if value is ANY else value for name, value in fields.items()})
+    end = decode(bytes.fromhex("b700000000000000 9500000000000000"))
+    code = encode([instruction, *end.values()], byteorder)
+    assert list(decode(code, byteorder).values()) == [instruction, *end.values()]
+    syntaxes: tuple[Syntax, ...] = ("pseudo-c", "mnemonic")
+    for syntax in syntaxes:
+        text = disassemble(decode(code, byteorder), syntax=syntax)
+        program = assemble(text, type="memory", syntax=syntax)
+        assert list(program.code.values()) == [instruction, *end.values()]
+    with pytest.raises(
+        UnsupportedError, match=f"pc 0: {op.code} means nothing outside of Linux's kernel"
+    ) as caught:
+        verify(program)
+    assert caught.value.feature == op.code
+    with pytest.raises(Trap, match=op.code):
+        Interpreter(program, MEMORY).run(bytes(8))
 
 
 def test_only_jumps_have_a_target():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pybpf import semantics
-from pybpf.isa import ANY, BY_OPCODE, OPS, Kind, Op, Operand, op
+from pybpf.isa import ANY, BY_OPCODE, KERNEL_OPS, OPS, Kind, Op, Operand, op
 from tests.instructions import label
 
 RFC = Path(__file__).parent / "data/rfc9669.txt"
@@ -66,6 +66,18 @@ def test_every_encoding_belongs_to_one_row():
         assert len({tuple(getattr(row, name) is ANY for name in names) for row in rows}) == 1
         differing = [{getattr(row, name) for row in rows} for name in names]
         assert sorted(len(values) for values in differing) == [1, 1, 1, len(rows)]
+
+
+def test_what_only_a_kernel_runs_has_encodings_of_its_own():
+    """No instruction that runs has the same fields, so that the order of the tables never decides."""
+    names = ("dst", "src", "offset", "imm")
+    for row in KERNEL_OPS:
+        assert row.kind is Kind.KERNEL
+        for other in BY_OPCODE.get(row.opcode, ()):
+            pairs = [(getattr(row, name), getattr(other, name)) for name in names]
+            assert any(None not in pair and pair[0] != pair[1] for pair in pairs)
+    assert {op.code for op in KERNEL_OPS} == {"may_goto", "gotox", "addr_space_cast"}
+    assert all(op.kind is not Kind.KERNEL for op in OPS)
 
 
 def test_a_row_is_found_by_its_meaning():

@@ -14,7 +14,7 @@ from elftools.elf.elffile import ELFFile
 
 from pybpf import AssemblyError, DecodeError, Instruction, assemble, decode, encode
 from pybpf.instruction import ByteOrder
-from pybpf.isa import ANY, OPS, Kind, Op, op
+from pybpf.isa import ANY, KERNEL_OPS, OPS, Kind, Op, op
 from pybpf.syntax import lines, quoted, read, words, write
 
 Tool = Callable[[str], str]
@@ -60,7 +60,7 @@ LLVM_READS = {"local", "gotol", "ind"}
 @pytest.mark.oracle
 def test_llvm_assembles_what_we_write(tool: Tool, tmp_path: Path):
     """The bytes of every row, from the text of the disassembler."""
-    instructions = samples(tuple(row for row in OPS if row.code not in LLVM_LACKS | LLVM_READS))
+    instructions = samples(tuple(row for row in OPS + KERNEL_OPS if row.code not in LLVM_LACKS | LLVM_READS))
     instructions += [i for i in samples() if i.op.code == "gotol" and abs(i.imm) < 1 << 15]
     text = "\n".join(map(write, instructions)) + "\n"
     target = tmp_path / "rows.o"
@@ -71,7 +71,7 @@ def test_llvm_assembles_what_we_write(tool: Tool, tmp_path: Path):
 @pytest.mark.oracle
 def test_we_assemble_what_llvm_writes(tool: Tool, tmp_path: Path):
     """Every row that LLVM has, disassembled by it."""
-    instructions = samples(tuple(row for row in OPS if row.code not in LLVM_LACKS | {"ind"}))
+    instructions = samples(tuple(row for row in OPS + KERNEL_OPS if row.code not in LLVM_LACKS | {"ind"}))
     target = tmp_path / "rows.o"
     octets = ",".join(map(str, encode(instructions)))
     run(tool("llvm-mc-22"), "-triple", "bpfel", "-filetype=obj", "-o", str(target), stdin=f".byte {octets}\n")

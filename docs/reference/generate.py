@@ -9,7 +9,7 @@ from typing import Final
 from pybpf import asm, directives, helpers, map_types
 from pybpf.helpers import MEMORY, UNPROVED
 from pybpf.helpers.access import GROUPS, select
-from pybpf.isa import OPS, Kind, Op
+from pybpf.isa import KERNEL_OPS, OPS, Kind, Op
 from pybpf.maps import TYPES as MADE
 from pybpf.program_types import ALIASES, BY_NAME, OBJECTS, Context, FieldKind, ProgramType
 
@@ -58,6 +58,12 @@ KINDS: Final = {
     Kind.CALL_LOCAL: ("Calls of functions", "4.3.2", "To a slot, counted from the next instruction, with a stack of its own."),
     Kind.CALL_REGISTER: ("Calls through a register", "none", "What clang emits for a call of a pointer; not in the RFC."),
     Kind.EXIT: ("Exit", "4.3", "Returns r0 to the caller."),
+    Kind.KERNEL: (
+        "Linux's kernel",
+        "none",
+        "What clang emits for v4 and only a running kernel gives a meaning to: a branch that it takes when a loop has gone on for "
+        "too long, jumps by a table, pages in two address spaces. Read and written; a program that has them is `unsupported`.",
+    ),
 }  # fmt: skip
 
 
@@ -98,7 +104,8 @@ def instructions() -> Iterator[str]:
     yield "# Instructions"
     yield NOTE
     yield (
-        f"The {len(OPS)} instructions that pybpf knows: those of RFC 9669, `callx`, and the two ordered accesses. `D` and `S` are the "
+        f"The {len(OPS)} instructions that pybpf runs: those of RFC 9669, `callx`, and the two ordered accesses; and those that it only "
+        "reads. `D` and `S` are the "
         "numbers of registers, `N` is a number, `+ N` a displacement of 16 bits with its sign, `L` a label or a distance. "
         "Groups are the RFC's conformance groups; levels are clang's (`-mcpu=v1` to `v4`), the first that has the "
         "instruction. Every field that is not named must be zero, and pybpf refuses it where it is not."
@@ -110,7 +117,7 @@ def instructions() -> Iterator[str]:
     for kind, (heading, section, meaning) in KINDS.items():
         yield f"## {heading}"
         yield meaning + (f" RFC 9669, section {section}." if section != "none" else "")
-        rows = [op for op in OPS if op.kind is kind]
+        rows = [op for op in OPS + KERNEL_OPS if op.kind is kind]
         cells = (
             (
                 operands(op.syntax),

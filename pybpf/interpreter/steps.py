@@ -64,6 +64,8 @@ def _step(pc: int, instruction: Instruction, program: Program, environment: Envi
             return _call_register(pc, instruction, environment)
         case Kind.EXIT:
             return Execution.leave
+        case Kind.KERNEL:
+            return _refuse(f"{instruction.op.code} means nothing outside of Linux's kernel")
 
 
 def _wide_value(pc: int, instruction: Instruction, program: Program, environment: Environment) -> int | str:

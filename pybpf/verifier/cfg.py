@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from pybpf.errors import UnsupportedError
 from pybpf.instruction import Instruction
 from pybpf.isa import Kind
 from pybpf.memory import MAX_FRAMES
@@ -99,10 +100,11 @@ class Graph:
 
 
 def build(program: Program) -> Graph:
-    """The graph of a program. Raises `StructureError`."""
+    """The graph of a program. Raises `StructureError`, and `UnsupportedError` for instructions that only a kernel has."""
     code = program.code
     if not code:
         raise StructureError("empty-program", "the program has no instructions", None)
+    _only_known(program)
     entries = {0}
     for pc, instruction in code.items():
         if instruction.op.kind is Kind.CALL_LOCAL:
@@ -119,6 +121,15 @@ def build(program: Program) -> Graph:
         back_edges += _order(function)
     _no_recursion(functions)
     return Graph(functions, tuple(back_edges))
+
+
+def _only_known(program: Program) -> None:
+    """Where the code of a program goes from an instruction of Linux's kernel, nobody here knows."""
+    for pc, instruction in program.code.items():
+        if instruction.op.kind is Kind.KERNEL:
+            name = instruction.op.code
+            message = f"{name} means nothing outside of Linux's kernel"
+            raise UnsupportedError(message, name, program=program.name, pc=pc)
 
 
 def _checked(code: Mapping[int, Instruction], pc: int, target: int, what: str) -> int:

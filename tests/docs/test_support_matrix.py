@@ -32,6 +32,7 @@ PROGRAMS = {
     "packet": "r6 = r1\nr0 = *(u8 *)skb[0]\nexit",
     "callx": "r1 = add ll\ncallx r1\nexit\nadd: r0 = 3\nexit",
     "kernel functions (kfunc)": "call kfunc(1)\nexit",
+    "may_goto, gotox, addr_space_cast": "may_goto out\nr1 = addr_space_cast(r1, 0, 1)\nout: gotox r1",
 }
 """A program for each row of the first table."""
 

@@ -309,6 +309,42 @@ def test_what_only_a_kernel_has(compiled: Compile):
     assert (call.op.code, call.src) == ("kfunc", 2)
 
 
+OF_V4 = """
+u32 seen[4];
+SEC("tc") int plain(u32 *ctx) { return seen[*ctx & 3]; }
+SEC("tc") int patient(u32 *ctx)
+{
+    u32 i;
+    for (i = 0;; i++) { asm volatile goto("may_goto %l[out]" : : : : out); seen[i & 3]++; }
+out:
+    return i;
+}
+SEC("tc") int table(u32 *ctx)
+{
+    static void *const places[] = {&&one, &&two};
+    goto *places[*ctx & 1];
+one:
+    return 1;
+two:
+    return seen[0];
+}
+SEC("tc") int arena(u32 *ctx) { return *(u32 __attribute__((address_space(1))) *)4096; }
+"""
+
+
+def test_what_clang_emits_for_kernels_alone(compiled: Compile):
+    """Instructions of v4 that pybpf cannot run are read, named, and spoil only the programs that have them."""
+    obj = compiled(OF_V4, "-g", "-mcpu=v4")
+    verify(obj.programs["plain"])
+    for name, feature in (("patient", "may_goto"), ("table", "gotox"), ("arena", "addr_space_cast")):
+        program = obj.programs[name]
+        assert program.defect is None
+        assert feature in disassemble(program)
+        with pytest.raises(UnsupportedError) as caught:
+            verify(program)
+        assert caught.value.feature == feature
+
+
 CORE = """
 #define PRESERVE __attribute__((preserve_access_index))
 struct task_struct { int pid; int tgid; } PRESERVE;
