@@ -45,6 +45,11 @@ def function_address(pc: int) -> int:
     return CODE + 8 * pc
 
 
+def function_of(address: int) -> int | None:
+    """The slot at which the function with this address begins, None where it is no address of code."""
+    return (address - CODE) // 8 if address >> TAG_SHIFT == CODE >> TAG_SHIFT else None
+
+
 def map_index(address: int) -> int | None:
     """Which map's block an address lies in, None where it lies in none."""
     tag = address >> TAG_SHIFT

@@ -15,6 +15,7 @@ from pybpf.errors import ArgumentError, BpfError, UnsupportedError
 from pybpf.instruction import ByteOrder, Instruction, decode
 from pybpf.isa import Kind
 from pybpf.program_types import ProgramType
+from pybpf.semantics import signed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,6 +147,15 @@ class Program:
             if spec.name == name:
                 return number
         raise ArgumentError(f"program {self.name!r} uses no map {name!r}")
+
+    def function_at(self, pc: int) -> int | None:
+        """The first slot of the function whose address the instruction at `pc` loads, None for any other instruction."""
+        instruction, reference = self.code[pc], self.references.get(pc)
+        if instruction.op.kind is not Kind.LOAD_IMM64:
+            return None
+        if reference is not None:
+            return reference.offset if reference.kind is RefKind.FUNCTION else None
+        return pc + 1 + signed(instruction.imm, 32) if instruction.op.code == "function" else None
 
     def source(self, pc: int) -> SourceLine | None:
         """The source line that an instruction comes from, where the object carries it."""

@@ -6,29 +6,34 @@ from dataclasses import replace
 
 import pytest
 
-from pybpf import Facts, Program, UnsupportedError, VerifierError, instantiate, verify
-from pybpf.memory import MAX_FRAMES
-from pybpf.program_types import MEMORY, Policy
+from pybpf import Facts, Program, VerifierError, helpers, instantiate, verify
+from pybpf.lookup3 import hashlittle
+from pybpf.memory import MAX_FRAMES, function_address
+from pybpf.program_types import MEMORY, Policy, ProgramType
+from pybpf.verifier.facts import RegionKind
 
 PACKETS = (b"", b"\x07", bytes(range(40)))
 
 
-def facts(text: str, policy: Policy = MEMORY.policy) -> Facts:
-    return verify(Program.from_asm(text, MEMORY), policy=policy).facts
+HASHING = replace(MEMORY, helpers={6: helpers.UBPF_HASH})
 
 
-def results(text: str) -> list[int]:
+def facts(text: str, policy: Policy = MEMORY.policy, type: ProgramType = MEMORY) -> Facts:
+    return verify(Program.from_asm(text, type), policy=policy).facts
+
+
+def results(text: str, type: ProgramType = MEMORY) -> list[int]:
     """r0 for each packet, the same in both engines, of a program that is verified; packets are left alike."""
-    verified = verify(Program.from_asm(text, MEMORY))
+    verified = verify(Program.from_asm(text, type))
     checked, native = (instantiate(verified, engine=engine) for engine in ("interpreter", "jit"))
     outcomes = [checked.run(packet) for packet in PACKETS]
     assert outcomes == [native.run(packet) for packet in PACKETS]
     return [outcome.value for outcome in outcomes]
 
 
-def refused(text: str, policy: Policy = MEMORY.policy) -> str:
+def refused(text: str, policy: Policy = MEMORY.policy, type: ProgramType = MEMORY) -> str:
     with pytest.raises(VerifierError) as raised:
-        facts(text, policy)
+        facts(text, policy, type)
     return raised.value.reason
 
 
@@ -224,7 +229,247 @@ def test_the_address_of_a_function_is_no_memory():
     assert refused("r1 = f ll\n r0 = *(u8 *)(r1 + 0)\n exit\nf:\n r0 = 1\n exit") == "bad-pointer"
 
 
-def test_calls_through_registers_are_not_verified():
-    with pytest.raises(UnsupportedError) as raised:
-        facts("r1 = f ll\n callx r1\n exit\nf:\n r0 = 1\n exit")
-    assert raised.value.feature == "callx"
+@pytest.mark.parametrize("text", ["r1 = f ll\n r0 = 0\n exit\nf:\n r1 = *(u8 *)(r1 + 0)\n exit"])
+def test_a_function_that_is_never_called_is_not_explored(text):
+    """Its address alone harms nobody; its form is checked like every function's."""
+    assert results(text) == [0] * 3
+    assert facts(text).callees == {}
+
+
+# Calls through a register
+
+CHOICE = """
+    r6 = first ll
+    if r2 > 1 goto chosen
+    r6 = second ll
+chosen:
+    r1 = r2
+    callx r6
+    exit
+first:
+    r0 = r1
+    r0 += 1000
+    exit
+second:
+    r6 = r1
+    call third
+    r0 += r6
+    exit
+third:
+    r0 = 2000
+    exit
+"""
+
+
+def test_a_function_whose_address_is_known_on_each_path():
+    assert results(CHOICE) == [2000, 2001, 1040]
+    first, second = 8, 11
+    assert facts(CHOICE).callees == {6: (function_address(first), function_address(second))}
+
+
+def test_an_address_without_a_reference_is_that_of_the_bytes():
+    """RFC 9669, section 5.4: a wide load with 4 in its source field; the distance is that of a local call."""
+    code = bytes.fromhex(
+        "1841000002000000 0000000000000000 8d01000000000000 9500000000000000".replace(" ", "")
+    )
+    code += bytes.fromhex("b700000005000000 9500000000000000".replace(" ", ""))
+    code = code[:4] + (3).to_bytes(4, "little") + code[8:]
+    program = Program.from_bytes(code, MEMORY)
+    assert program.function_at(0) == 4
+    verified = verify(program)
+    for engine in ("interpreter", "jit"):
+        assert instantiate(verified, engine=engine).run(b"").value == 5
+
+
+def test_an_address_is_known_wherever_it_was_kept():
+    """In the frame, in a callee-saved register, and as an argument of another call."""
+    text = """
+        r1 = f ll
+        *(u64 *)(r10 - 8) = r1
+        r1 = 1
+        r2 = *(u64 *)(r10 - 8)
+        call apply
+        r6 = r0
+        r1 = r10
+        r1 += -8
+        call apply_in_memory
+        r0 += r6
+        exit
+    apply:
+        callx r2
+        exit
+    apply_in_memory:
+        r2 = *(u64 *)(r1 + 0)
+        r1 = 20
+        callx r2
+        exit
+    f:
+        r0 = r1
+        r0 *= 3
+        exit
+    """
+    assert results(text) == [63] * 3
+
+
+def test_the_number_of_a_helper_and_the_address_of_a_function_through_one_register():
+    text = """
+        *(u32 *)(r10 - 4) = 7
+        r6 = f ll
+        if r2 == 0 goto chosen
+        r6 = 6
+    chosen:
+        r1 = r10
+        r1 += -4
+        r2 = 4
+        callx r6
+        exit
+    f:
+        r0 = *(u32 *)(r1 + 0)
+        exit
+    """
+    hashed = hashlittle((7).to_bytes(4, "little"))
+    assert results(text, HASHING) == [7, hashed, hashed]
+    proved = facts(text, type=HASHING)
+    assert proved.helpers == {6}
+    assert proved.callees == {8: (6, function_address(10))}
+    assert proved.arguments[8][1][0].region is RegionKind.STACK
+
+
+def test_what_a_helper_asks_for_is_asked_for_through_a_register_too():
+    assert refused("r6 = 6\n r1 = 5\n r2 = 8\n callx r6\n exit", type=HASHING) == "helper-argument"
+    text = "*(u64 *)(r10 - 8) = 0\n r6 = 6\n r1 = r10\n r1 += -8\n r2 = 8\n callx r6\n r0 += r1\n exit"
+    assert refused(text, type=HASHING) == "uninitialised-register"
+
+
+def test_a_function_called_through_a_register_is_proved_for_its_arguments():
+    text = "r3 = f ll\n {}\n callx r3\n exit\nf:\n r0 = *(u8 *)(r1 + 0)\n exit"
+    assert refused(text.format("")) == "packet-bounds"
+    assert refused(text.format("r1 = 5")) == "bad-pointer"
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        "r3 = 0",
+        "r3 = -1",
+        "r3 = 4000",
+        "r3 = r2\n r3 &= 1\n r3 += 5",
+        "r3 = f ll\n r3 += 8",
+        "r3 = r1",
+        "r3 = r10",
+    ],
+)
+def test_a_register_that_is_not_known_to_hold_one_is_refused(register):
+    text = f"{register}\n r1 = 1\n callx r3\n exit\nf:\n r0 = 1\n exit"
+    if "f ll" not in register:
+        text = "r4 = f ll\n" + text
+    assert refused(text) in ("unknown-callee", "pointer-arithmetic")
+
+
+def test_a_helper_that_the_type_may_not_call():
+    with pytest.raises(VerifierError) as raised:
+        verify(Program.from_asm("r6 = 26\n callx r6\n r0 = 0\n exit", "xdp"))
+    assert raised.value.reason == "helper-not-allowed"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "r1 = f ll\n callx r1\n exit\nf:\n r1 = f ll\n callx r1\n exit",
+        "r1 = f ll\n callx r1\n exit\nf:\n call g\n exit\ng:\n r1 = f ll\n callx r1\n exit",
+        "f:\n r1 = f ll\n callx r1\n exit",
+    ],
+)
+def test_recursion_through_a_register_is_refused(text):
+    assert refused(text) == "recursion"
+
+
+def test_functions_that_call_each_other_and_never_in_turn():
+    """Each may call the other, but no chain of calls has one of them twice."""
+    text = """
+        r1 = f ll
+        r2 = g ll
+        callx r1
+        r6 = r0
+        r1 = g ll
+        r2 = f ll
+        callx r1
+        r0 += r6
+        exit
+    f:
+        if r2 == 0 goto f_ends
+        r1 = r2
+        r2 = 0
+        callx r1
+        r0 += 1
+        exit
+    f_ends:
+        r0 = 10
+        exit
+    g:
+        if r2 == 0 goto g_ends
+        r1 = r2
+        r2 = 0
+        callx r1
+        r0 += 100
+        exit
+    g_ends:
+        r0 = 1000
+        exit
+    """
+    assert results(text) == [1111] * 3
+
+
+def through_registers(depth: int, size: int) -> str:
+    functions = [
+        f"f{n}:\n *(u64 *)(r10 - {size}) = 1\n r1 = f{n + 1} ll\n callx r1\n r0 += 1\n exit\n"
+        for n in range(1, depth)
+    ]
+    last = f"f{depth}:\n *(u64 *)(r10 - {size}) = 1\n r0 = 1\n exit\n"
+    return "".join([*functions, last]).removeprefix("f1:\n")
+
+
+def test_chains_of_calls_through_registers_have_the_limits_of_others():
+    assert results(through_registers(MAX_FRAMES, 64)) == [MAX_FRAMES] * 3
+    assert refused(through_registers(MAX_FRAMES + 1, 8)) == "call-depth"
+    assert facts(through_registers(4, 128)).stack_size == 4 * 128
+    assert refused(through_registers(4, 136)) == "stack-depth"
+
+
+def test_a_call_through_a_register_in_a_loop():
+    text = """
+        r6 = 0
+        r7 = 10
+    again:
+        r1 = r6
+        r2 = odd ll
+        if r7 & 1 goto known
+        r2 = even ll
+    known:
+        callx r2
+        r6 = r0
+        r7 -= 1
+        if r7 != 0 goto again
+        r0 = r6
+        exit
+    odd:
+        r0 = r1
+        r0 += 1
+        exit
+    even:
+        r0 = r1
+        r0 *= 2
+        exit
+    """
+    assert results(text) == [31] * 3
+
+
+def test_a_call_of_one_of_two_is_bounded_by_the_longer():
+    text = CHOICE.replace("r0 = 2000", "r0 = 2000\n r0 += 0\n r0 += 0")
+    assert facts(text).max_instructions == facts(CHOICE).max_instructions + 2
+
+
+def test_through_a_register_the_caller_s_registers_survive_and_the_arguments_do_not():
+    text = "r6 = 1\n r3 = f ll\n callx r3\n r0 += {}\n exit\nf:\n r6 = 5\n r0 = 1\n exit"
+    assert results(text.format("r6")) == [2] * 3
+    assert refused(text.format("r3")) == "uninitialised-register"

@@ -15,7 +15,7 @@ from pybpf.helpers import Body, Helper, Ret, number_of
 from pybpf.instruction import Instruction
 from pybpf.interpreter.execution import HALT, Environment, Execution, uninitialised
 from pybpf.isa import MAX_REGISTER, Kind, Operand
-from pybpf.memory import CODE, TAG_SHIFT, function_address, map_address
+from pybpf.memory import TAG_SHIFT, function_address, function_of, map_address
 from pybpf.program import Program, Reference, RefKind
 from pybpf.program_types import ProgramType
 from pybpf.regions import NOWHERE, Fault
@@ -70,13 +70,13 @@ def _step(pc: int, instruction: Instruction, program: Program, environment: Envi
 
 def _wide_value(pc: int, instruction: Instruction, program: Program, environment: Environment) -> int | str:
     """What a wide load puts into its register; a text where it cannot be known is the reason."""
+    if (function := program.function_at(pc)) is not None:
+        return function_address(function)
     reference = program.references.get(pc)
     if reference is not None:
         return _address_of(reference, program, environment)
     if instruction.op.code == "imm":
         return instruction.imm
-    if instruction.op.code == "function":
-        return function_address(pc + 1 + signed(instruction.imm, 32))
     return f"nothing says what the {instruction.op.code} of this wide load is"
 
 
@@ -91,8 +91,6 @@ def _address_of(reference: Reference, program: Program, environment: Environment
             if value is None:
                 return f"map {reference.name!r} has no value at key 0"
             return map_address(number) + value + reference.offset
-        case RefKind.FUNCTION:
-            return function_address(reference.offset)
         case _:
             return f"unsupported reference to {reference.name!r}"
 
@@ -330,9 +328,10 @@ def _call_register(pc: int, instruction: Instruction, environment: Environment) 
         target = run.registers[register]
         if target is None:
             raise uninitialised(register)
-        if target >> TAG_SHIFT == CODE >> TAG_SHIFT:
-            return run.enter((target - CODE) // 8, pc + 1) if target % 8 == 0 else _no_function(target)
-        return _call_helper(pc + 1, target, environment.type)(run)
+        function = function_of(target)
+        if function is None:
+            return _call_helper(pc + 1, target, environment.type)(run)
+        return run.enter(function, pc + 1) if target % 8 == 0 else _no_function(target)
 
     return step
 

@@ -13,13 +13,12 @@ with r0 = 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property
+from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from typing import Final
 
 from pybpf.errors import UnsupportedError
-from pybpf.helpers import number_of
+from pybpf.helpers import Helper, number_of
 from pybpf.instruction import Instruction
 from pybpf.isa import MAX_REGISTER, Kind, Operand
 from pybpf.jit import arithmetic, memory
@@ -38,11 +37,11 @@ from pybpf.memory import (
     STACK_SIZE,
     STACK_TOP,
     function_address,
+    function_of,
     map_address,
 )
 from pybpf.program import MapSpec, RefKind
 from pybpf.program_types import Entry
-from pybpf.semantics import signed
 from pybpf.verifier.facts import VerifiedProgram
 
 _CALLER: Final = -1
@@ -55,6 +54,11 @@ def lower(verified: VerifiedProgram, options: Options = DEFAULT) -> str:
     Raises `UnsupportedError` for what pybpf has no native code for.
     """
     return _Module(verified, options).text()
+
+
+def is_runnable(helper: Helper) -> bool:
+    """Whether there is native code for calls of a helper."""
+    return helper.body is not None and not helper.effects - {"unwind"}
 
 
 class _Module:
@@ -94,44 +98,25 @@ class _Module:
         code = self.program.code
         pcs = [pc for block in self.graphs[entry].blocks.values() for pc in block.pcs]
         called = {code[pc].target(pc) for pc in pcs if code[pc].op.kind is Kind.CALL_LOCAL}
-        through_register = any(code[pc].op.kind is Kind.CALL_REGISTER for pc in pcs)
-        return called.union(self.addressed) if through_register else called
-
-    @cached_property
-    def addressed(self) -> tuple[int, ...]:
-        """The functions whose address a program takes: what a call through a register can reach, helpers aside."""
-        loads = (
-            pc for pc, instruction in self.program.code.items() if instruction.op.kind is Kind.LOAD_IMM64
-        )
-        found = {self.function_at(pc) for pc in loads if pc in self.facts.reached}
-        return tuple(sorted(entry for entry in found if entry is not None))
-
-    def function_at(self, pc: int) -> int | None:
-        """The function whose address the wide load at `pc` gives, None where it gives something else."""
-        instruction, reference = self.program.code[pc], self.program.references.get(pc)
-        if reference is not None:
-            return reference.offset if reference.kind is RefKind.FUNCTION else None
-        return pc + 1 + signed(instruction.imm, 32) if instruction.op.code == "function" else None
+        through_register = {value for pc in pcs for value in self.facts.callees.get(pc, ())}
+        return called.union(entry for entry in map(function_of, through_register) if entry is not None)
 
     def _depth(self) -> int:
-        """How many frames a run can have open, the entry's included."""
+        """How many frames a run can have open, the entry's included; where calls may come back, more than there are."""
         calls = {entry: self._callees(entry) for entry in self.graphs}
         frames: dict[int, int] = {}
         try:
             for entry in TopologicalSorter(calls).static_order():  # callees first
                 frames[entry] = 1 + max((frames[callee] for callee in calls.get(entry, ())), default=0)
         except CycleError as error:
-            raise self._unsupported(error.args[1][0], "recursive calls", "recursion") from None
+            if any(0 in callees for callees in calls.values()):
+                raise self._unsupported(
+                    error.args[1][0], "recursive calls of the entry", "recursion"
+                ) from None
+            return MAX_FRAMES + 1
         return frames.get(0, 1)
 
-    def helpers(self, pc: int) -> tuple[int, ...]:
-        """The numbers of the helpers that a call may be of: the one that it names, or for a register any that were proved."""
-        if self.program.code[pc].op.kind is Kind.CALL_REGISTER:
-            runnable = (number for number in self.facts.helpers if self._is_runnable(number))
-            return tuple(sorted(runnable))
-        return (self._helper(pc),)
-
-    def _helper(self, pc: int) -> int:
+    def helper(self, pc: int) -> int:
         """The number of the helper that a call names, itself or by name."""
         instruction, reference = self.program.code[pc], self.program.references.get(pc)
         if instruction.op.code != "helper":
@@ -141,14 +126,14 @@ class _Module:
         if number is None or number not in helpers:
             name = str(instruction.imm) if reference is None else repr(reference.name)
             raise self._unsupported(pc, f"helper {name} of program type {self.type.name!r}", f"helper {name}")
-        if not self._is_runnable(number):
-            name = helpers[number].name
-            raise self._unsupported(pc, f"helper {name!r}", f"helper {name}")
-        return number
+        return self.runnable(pc, number)
 
-    def _is_runnable(self, number: int) -> bool:
-        helper = self.type.helpers.get(number)
-        return helper is not None and helper.body is not None and not helper.effects - {"unwind"}
+    def runnable(self, pc: int, number: int) -> int:
+        """The number of a helper of the program type, if there is native code for its calls."""
+        helper = self.type.helpers[number]
+        if not is_runnable(helper):
+            raise self._unsupported(pc, f"helper {helper.name!r}", f"helper {helper.name}")
+        return number
 
     def _unsupported(self, pc: int, what: str, feature: str) -> UnsupportedError:
         return UnsupportedError(f"{what}: not in native code", feature, program=self.program.name, pc=pc)
@@ -156,7 +141,7 @@ class _Module:
     def _effect(self, pc: int, instruction: Instruction) -> tuple[int, int]:
         match instruction.op.kind:
             case Kind.CALL:
-                (number,) = self.helpers(pc)
+                number = self.helper(pc)
                 count = len(self.type.helpers[number].args)
                 return (1 << count + 1) - 2, 1 | ARGUMENTS
             case Kind.CALL_LOCAL:
@@ -331,8 +316,7 @@ class _Function:
                 )
                 self._branch(taken, instruction.target(pc), pc + 1)
             case Kind.CALL:
-                (number,) = self.module.helpers(pc)
-                registers[0] = self._call_helper(pc, number)
+                registers[0] = self._call_helper(pc, self.module.helper(pc))
             case Kind.CALL_LOCAL:
                 registers[0] = self._call_function(pc, instruction.target(pc))
             case Kind.CALL_REGISTER:
@@ -355,13 +339,11 @@ class _Function:
 
     def _wide(self, pc: int, instruction: Instruction) -> Value:
         reference, program = self.module.program.references.get(pc), self.module.program
+        if (entry := program.function_at(pc)) is not None:
+            return function_address(entry)
         if reference is None:
             if instruction.op.code == "imm":
                 return instruction.imm
-            if (entry := self.module.function_at(pc)) is not None:
-                return function_address(entry)
-        elif reference.kind is RefKind.FUNCTION:
-            return function_address(reference.offset)
         elif reference.kind is RefKind.MAP:
             return map_address(program.map_number(reference.name))
         elif reference.kind is RefKind.VALUE:
@@ -431,16 +413,15 @@ class _Function:
         return b.value(f"extractvalue {RESULT} {result}, 0")
 
     def _call_register(self, pc: int, callee: Value) -> Value:
-        """A choice between the functions whose address is taken and the helpers that are called, by the register's value."""
+        """A choice between the helpers and functions that were proved, by the register's value."""
 
-        def function(target: int) -> Callable[[], Value]:
-            return lambda: self._call_function(pc, target)
+        def call(value: int) -> Value:
+            function = function_of(value)
+            if function is not None:
+                return self._call_function(pc, function)
+            return self._call_helper(pc, self.module.runnable(pc, value))
 
-        def helper(number: int) -> Callable[[], Value]:
-            return lambda: self._call_helper(pc, number)
-
-        cases = {function_address(target): function(target) for target in self.module.addressed}
-        cases |= {number: helper(number) for number in self.module.helpers(pc)}
+        cases = {value: partial(call, value) for value in self.module.facts.callees.get(pc, ())}
         if not cases:
             return self.b.refuse(TrapCode.CALLEE, pc, callee)
         return self.b.switch(text(callee), cases, TrapCode.CALLEE, pc, callee)

@@ -53,6 +53,7 @@ class ProgramSource:
             _accesses(facts.accesses),
             [(pc, _accesses(arguments)) for pc, arguments in facts.arguments.items()],
             list(facts.maps.items()),
+            list(facts.callees.items()),
             sorted(facts.reached),
             (facts.stack_size, facts.zero_stack, sorted(facts.helpers)),
         )

@@ -14,9 +14,10 @@ from pybpf.isa import MAX_REGISTER, Kind
 from pybpf.jit.blocks import register_effect
 from pybpf.jit.codegen import Level, build
 from pybpf.jit.driver import EXPORTS
+from pybpf.jit.lower import is_runnable
 from pybpf.jit.native import NativeProgram
 from pybpf.jit.source import ProgramSource
-from pybpf.memory import STACK_SIZE
+from pybpf.memory import STACK_SIZE, function_address
 from pybpf.program import Program
 from pybpf.program_types import ProgramType
 from pybpf.verifier.facts import Access, Facts, RegionKind, VerifiedProgram
@@ -53,6 +54,9 @@ def _nothing_proved(program: Program, type: ProgramType) -> Facts:
         offset = instruction.offset
         return (*anywhere, Access(RegionKind.CONTEXT, offset, offset, instruction.op.size))
 
+    functions = {entry for pc in program.code if (entry := program.function_at(pc)) is not None}
+    callees = {number for number, helper in type.helpers.items() if is_runnable(helper)}
+    callees |= {function_address(entry) for entry in functions}
     return Facts(
         accesses={
             pc: accesses(instruction) for pc, instruction in program.code.items() if instruction.op.size
@@ -66,4 +70,9 @@ def _nothing_proved(program: Program, type: ProgramType) -> Facts:
         stack_size=STACK_SIZE,
         zero_stack=True,
         helpers=frozenset(type.helpers),
+        callees={
+            pc: tuple(sorted(callees))
+            for pc, instruction in program.code.items()
+            if instruction.op.kind is Kind.CALL_REGISTER
+        },
     )

@@ -116,13 +116,11 @@ def _prove(program: Program, type_: ProgramType, graph: Graph) -> VerifiedProgra
     recorder = exploration.transfer.recorder
     if bound > type_.policy.max_instructions:
         raise _too_many(program, bound, type_.policy, explored)
-    stack = graph.deepest(recorder.stack_sizes())
-    if stack > type_.policy.max_stack:
-        raise _too_deep(program, stack, type_.policy, explored)
+    if recorder.stack_size > type_.policy.max_stack:
+        raise _too_deep(program, recorder.stack_size, type_.policy, explored)
     if type_.policy.speculation:
         explored = _attempts(program, type_, graph, explored, ahead=True)[2]
-    facts = recorder.facts(program, max_instructions=bound, stack_size=stack, explored=explored)
-    return VerifiedProgram(program, type_, facts)
+    return VerifiedProgram(program, type_, recorder.facts(program, max_instructions=bound, explored=explored))
 
 
 def _attempts(

@@ -9,6 +9,7 @@ from pybpf import map_types
 from pybpf.errors import UnsupportedError
 from pybpf.helpers import MEMORY, UNPROVED, Arg, Helper, Ret, number_of
 from pybpf.instruction import Instruction
+from pybpf.isa import Kind
 from pybpf.program import MapSpec, Program, RefKind
 from pybpf.program_types import SOCKETS, ProgramType
 from pybpf.semantics import U32
@@ -69,8 +70,15 @@ class Calls:
     def step(self, pc: int, instruction: Instruction) -> Step:
         """The step of a call. A function that nobody knows is unsupported: Linux may well have it."""
         name, number, helper = self._named(pc, instruction)
-        if helper is None:
-            return self._refused(name)
+        return self._refused(name) if helper is None else self._known(pc, number, helper)
+
+    def numbered(self, pc: int, number: int) -> Step | None:
+        """The step of a call of the helper with a number; None where there is none of the number."""
+        if number in self.type.helpers:
+            return self._known(pc, number, self.type.helpers[number])
+        return self._refused(self.type.numbering[number].name) if number in self.type.numbering else None
+
+    def _known(self, pc: int, number: int, helper: Helper) -> Step:
         self._provable(pc, helper)
         return self._step(pc, number, helper)
 
@@ -161,7 +169,10 @@ class Calls:
             held = held[1]
         assert isinstance(held, tuple)
         pc = int(held[1])
-        name = self._named(pc, self.program.code[pc])[2]
+        instruction = self.program.code[pc]
+        if instruction.op.kind is Kind.CALL_REGISTER:
+            return f"the call at pc {pc}"
+        name = self._named(pc, instruction)[2]
         return f"{name.name if name else 'the call'} at pc {pc}"
 
     def release(self, state: State, reference: Atom) -> None:

@@ -6,7 +6,7 @@ off the end, every instruction can be reached, functions do not call themselves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,7 +14,7 @@ from pybpf.errors import UnsupportedError
 from pybpf.instruction import Instruction
 from pybpf.isa import Kind
 from pybpf.memory import MAX_FRAMES
-from pybpf.program import Program, RefKind
+from pybpf.program import Program
 
 MAX_LOOP_DEPTH: Final = 32
 """How deep loops may nest: to find each level takes a walk through what it holds, and no program that people write comes near."""
@@ -51,19 +51,25 @@ class Block:
 
 @dataclass(slots=True)
 class Function:
-    """A function: its entry, its blocks by first slot, and the functions it calls, by the slot of the call."""
+    """A function: its entry, its blocks by first slot, and the functions it calls, by the slot of the call; `register_calls` are
+    the slots of the calls through a register, of which only a state knows what they call.
+    """
 
     entry: int
     blocks: dict[int, Block] = field(default_factory=dict)
     calls: dict[int, int] = field(default_factory=dict)
+    register_calls: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """The functions of a program by their entry, and `back_edges` as pairs of slots in the order of discovery."""
+    """The functions of a program by their entry, and `back_edges` as pairs of slots in the order of discovery. `addressed` are the
+    functions whose address the program takes.
+    """
 
     functions: Mapping[int, Function]
     back_edges: tuple[tuple[int, int], ...]
+    addressed: frozenset[int] = frozenset()
 
     @property
     def executed_again(self) -> frozenset[int]:
@@ -71,14 +77,14 @@ class Graph:
         calls: dict[int, int] = {}
         again: set[int] = set()
         for function in self.functions.values():
-            for pc, callee in function.calls.items():
+            for pc, callee in self._calls(function):
                 block = next(b for b in function.blocks.values() if pc in b.pcs)
                 calls[callee] = calls.get(callee, 0) + 1
                 if block.loops or calls[callee] > 1:
                     again.add(callee)
         work = list(again)
         while work:
-            for callee in self.functions[work.pop()].calls.values():
+            for _, callee in self._calls(self.functions[work.pop()]):
                 if callee not in again:
                     again.add(callee)
                     work.append(callee)
@@ -89,14 +95,12 @@ class Graph:
                     slots.update(block.pcs)
         return frozenset(slots)
 
-    def deepest(self, sizes: Mapping[int, int], entry: int = 0) -> int:
-        """The most stack that a chain of calls from a function takes, given each function's own; a frame counts in steps of
-        16 bytes (Linux, round_up_stack_depth).
-        """
-        own = max(-(-sizes.get(entry, 0) // 16) * 16, 16)
-        return own + max(
-            (self.deepest(sizes, callee) for callee in self.functions[entry].calls.values()), default=0
-        )
+    def _calls(self, function: Function) -> Iterator[tuple[int, int]]:
+        """The calls of a function and whom they may be of: through a register, any function whose address is taken."""
+        yield from function.calls.items()
+        for pc in function.register_calls:
+            for callee in self.addressed:
+                yield pc, callee
 
 
 def build(program: Program) -> Graph:
@@ -105,14 +109,13 @@ def build(program: Program) -> Graph:
     if not code:
         raise StructureError("empty-program", "the program has no instructions", None)
     _only_known(program)
-    entries = {0}
+    called, addressed = {0}, set()
     for pc, instruction in code.items():
         if instruction.op.kind is Kind.CALL_LOCAL:
-            entries.add(_checked(code, pc, instruction.target(pc), "call"))
-        reference = program.references.get(pc)
-        if reference is not None and reference.kind is RefKind.FUNCTION:
-            entries.add(_checked(code, pc, reference.offset, "function reference"))
-    starts = sorted(entries)
+            called.add(_checked(code, pc, instruction.target(pc), "call"))
+        if (function_at := program.function_at(pc)) is not None:
+            addressed.add(_checked(code, pc, function_at, "function reference"))
+    starts = sorted(called | addressed)
     last = max(code)
     functions: dict[int, Function] = {}
     back_edges: list[tuple[int, int]] = []
@@ -120,7 +123,7 @@ def build(program: Program) -> Graph:
         functions[entry] = function = _function(code, entry, end)
         back_edges += _order(function)
     _no_recursion(functions)
-    return Graph(functions, tuple(back_edges))
+    return Graph(functions, tuple(back_edges), frozenset(addressed))
 
 
 def _only_known(program: Program) -> None:
@@ -161,6 +164,9 @@ def _function(code: Mapping[int, Instruction], entry: int, end: int) -> Function
         else:
             if kind is Kind.CALL_LOCAL:
                 function.calls[pc] = instruction.target(pc)
+                leaders.add(following)
+            elif kind is Kind.CALL_REGISTER:
+                function.register_calls.append(pc)
                 leaders.add(following)
             after[pc] = (following,)
         if len(after[pc]) != 1 or after[pc] != (following,):
@@ -315,6 +321,7 @@ def _back_edges(function: Function) -> list[tuple[int, int]]:
 
 
 def _no_recursion(functions: Mapping[int, Function]) -> None:
+    """No function calls itself by name. Of calls through a register the walk through the states knows more."""
     done: set[int] = set()
 
     def visit(entry: int, above: tuple[int, ...]) -> None:

@@ -38,6 +38,7 @@ HINTS: Final[dict[str, str]] = {
     "map-value-bounds": "bound the index first, for example with if (i >= N) or i &= N - 1",
     "back-edge": "this program type forbids loops: unroll it (#pragma unroll) or bound it by hand",
     "infinite-loop": "a state repeats: make sure that the counter changes on every path through the loop",
+    "unknown-callee": "choose between calls, not between what one call calls, or keep the paths apart up to the call",
     "helper-argument": "see the helper's contract in docs/reference/helpers.md",
     "pointer-leak": "an address would leave the program as a number; the policy of this program type forbids that",
     "unbounded-offset": "bound the number first: compare it with a constant or mask it",

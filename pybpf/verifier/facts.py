@@ -55,6 +55,8 @@ class Facts:
     are written, so an engine must clear the stack. `helpers`: the numbers called. `uses`: how each map is used, by its number: ``read`` and
     ``write`` for bytes of its values, by instructions and through arguments of helpers, and what helpers do to the map
     itself, such as ``lookup``, ``update`` and ``delete``. `null`: for each helper call that gives an address, whether that may be null.
+    `callees`: what each call through a register may call, as its register holds it: the number of a helper, the address of a function
+    (`pybpf.memory`).
     """
 
     accesses: Mapping[int, tuple[Access, ...]] = field(default_factory=dict)
@@ -70,6 +72,7 @@ class Facts:
     helpers: frozenset[int] = frozenset()
     uses: Mapping[int, frozenset[str]] = field(default_factory=dict)
     null: Mapping[int, bool] = field(default_factory=dict)
+    callees: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
     explored: int = 0
 
 

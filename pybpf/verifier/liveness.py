@@ -25,6 +25,7 @@ from pybpf.verifier.state import FIRST_SLOT, SLOTS
 ALL_SLOTS: Final = ((1 << SLOTS) - 1) << FIRST_SLOT
 _CALLER_SAVED: Final = 0b11_1111
 _ARGUMENTS: Final = 0b11_1110
+_CALLS: Final = (Kind.CALL, Kind.CALL_LOCAL, Kind.CALL_REGISTER)
 
 # What a register holds, for this analysis: an offset from r10, SOMEWHERE in the stack, or (absent) no stack address.
 SOMEWHERE: Final = "somewhere"
@@ -51,7 +52,7 @@ class Effect(NamedTuple):
 
 
 def live_at_entry(program: Program, graph: Graph, helpers: Mapping[int, Helper]) -> dict[int, Live]:
-    """For the first slot of every block, and the slot behind every local call, what is live there."""
+    """For the first slot of every block, and the slot behind every call of a function, what is live there."""
     escapes = _escapes(program, graph)
     live: dict[int, Live] = {}
     for function in graph.functions.values():
@@ -166,7 +167,7 @@ class _Liveness:
         self.value_size = max((spec.value_size for spec in maps), default=0)
 
     def solve(self) -> dict[int, Live]:
-        """What is live at the entry of each block, and behind each local call."""
+        """What is live at the entry of each block, and behind each call of a function."""
         effects = {entry: self._effects(*self.pointers[entry]) for entry in self.function.blocks}
         before: dict[int, list[int]] = {}
         for entry, block in self.function.blocks.items():
@@ -205,7 +206,7 @@ class _Liveness:
             _step(instruction, pointers, loaded=self.escapes)
             if instruction.op.kind is Kind.LOAD_IMM64 and instruction.dst == 1:
                 map_in_r1 = self._map_at(pc)
-            elif instruction.op.kind in (Kind.CALL, Kind.CALL_LOCAL) or writes(instruction) == 1:
+            elif instruction.op.kind in _CALLS or writes(instruction) == 1:
                 map_in_r1 = None
         effects.reverse()
         return effects

@@ -26,14 +26,25 @@ class Recorder:
         self._helpers: set[int] = set()
         self._uses: dict[int, set[str]] = {}
         self._null: dict[int, bool] = {}
+        self._callees: dict[int, set[int]] = {}
         self._lowest: dict[int, int] = {}
+        self._chains: set[tuple[int, ...]] = set()
         self.zero_stack = False
         self.functions: tuple[int, ...] = (0,)
         """The functions whose frames there are just now, the entry's first."""
 
-    def stack_sizes(self) -> dict[int, int]:
-        """Function -> bytes of its frame that are used."""
-        return {function: -low for function, low in self._lowest.items()}
+    def enter(self, functions: tuple[int, ...]) -> None:
+        """What follows happens in these frames."""
+        self.functions = functions
+        self._chains.add(functions)
+
+    @property
+    def stack_size(self) -> int:
+        """The most stack that a chain of calls takes; a frame counts in steps of 16 bytes (Linux, round_up_stack_depth)."""
+        return max(
+            sum(max(-(self._lowest.get(function, 0) // 16) * 16, 16) for function in chain)
+            for chain in self._chains
+        )
 
     def access(self, pc: int, access: Access) -> None:
         """An access at `pc` was proved. An instruction that accesses the context accesses nothing else (as in Linux, where such
@@ -81,6 +92,10 @@ class Recorder:
         if isinstance(given, Pointer):
             self._null[pc] = self._null.get(pc, False) or given.null is not None
 
+    def called_through_register(self, pc: int, value: int) -> None:
+        """A call through a register was one of this value."""
+        self._callees.setdefault(pc, set()).add(value)
+
     def branch(self, pc: int, taken: bool) -> None:
         """A branch can go this way."""
         self._branches.setdefault(pc, set()).add(taken)
@@ -102,9 +117,7 @@ class Recorder:
         if old is not None:
             self._ranges[pc] = (min(old[0], wide.umin), max(old[1], wide.umax))
 
-    def facts(
-        self, program: Program, *, max_instructions: int | None, stack_size: int, explored: int
-    ) -> Facts:
+    def facts(self, program: Program, *, max_instructions: int | None, explored: int) -> Facts:
         """All of it as plain data, in the order of the program."""
         ranges = {
             pc: r for pc, r in sorted(self._ranges.items()) if r is not None and r != (0, (1 << 64) - 1)
@@ -121,11 +134,12 @@ class Recorder:
             constants={pc: r[0] for pc, r in ranges.items() if r[0] == r[1]},
             reached=frozenset(self._reached),
             max_instructions=max_instructions,
-            stack_size=stack_size,
+            stack_size=self.stack_size,
             zero_stack=self.zero_stack,
             helpers=frozenset(self._helpers),
             uses=self._all_uses(program),
             null=dict(sorted(self._null.items())),
+            callees={pc: tuple(sorted(values)) for pc, values in sorted(self._callees.items())},
             explored=explored,
         )
 

@@ -12,7 +12,7 @@ from typing import Final
 from pybpf.errors import UnsupportedError
 from pybpf.instruction import Instruction
 from pybpf.isa import Kind, Operand
-from pybpf.memory import MAX_FRAMES, MAX_PACKET
+from pybpf.memory import MAX_FRAMES, MAX_PACKET, function_address
 from pybpf.program import Program, RefKind
 from pybpf.program_types import Entry, FieldKind, ProgramType
 from pybpf.semantics import U64
@@ -115,7 +115,6 @@ class Transfer:
             Kind.CALL: self.calls.step,
             Kind.JUMP: self._nothing,
             Kind.PACKET: self._packet_load,
-            Kind.CALL_REGISTER: self._unsupported,
         }
         return makers[instruction.op.kind](pc, instruction)
 
@@ -150,6 +149,32 @@ class Transfer:
         state.cells = frame.cells
         state.cells[1:6] = arguments
         state.cells[R10] = self.values.pointer(Target.STACK, len(state.frames))
+
+    def call_register(self, state: State, pc: int, register: int) -> int | None:
+        """A call through a register, of the one helper or function that it is known to hold. The function entered, None after a helper."""
+        value = self.read(state, register)
+        if isinstance(value, Pointer) and value.target is Target.FUNCTION and value.variable is None:
+            if value.offset == 0:
+                self._enter_through_register(state, pc, value.number)
+                return value.number
+        elif isinstance(value, Number) and value.value is not None:
+            helper = self.calls.numbered(pc, value.value)
+            if helper is not None:
+                helper(state)
+                self.recorder.called_through_register(pc, value.value)
+                return None
+        raise Refusal(
+            "unknown-callee",
+            f"call through r{register}, which is not known to hold one helper's number or one function's address",
+            f"r{register} = the number of a helper of this program type, or the address of a function, on each path",
+            f"r{register} = {value!r}",
+        )
+
+    def _enter_through_register(self, state: State, pc: int, function: int) -> None:
+        if function in self.recorder.functions:
+            raise Refusal("recursion", f"call at pc {pc} to the function at pc {function} is recursive")
+        self.enter_function(state, pc)
+        self.recorder.called_through_register(pc, function_address(function))
 
     def leave_function(self, state: State) -> None:
         """A function returns: the caller's frame is back, r0 is the result, and the callee's frame is gone."""
@@ -197,14 +222,6 @@ class Transfer:
 
     def _nothing(self, pc: int, instruction: Instruction) -> Step:
         return lambda state: None
-
-    def _unsupported(self, pc: int, instruction: Instruction) -> Step:
-        raise UnsupportedError(
-            f"{instruction.op.mnemonic.split()[0]} is not supported by the verifier",
-            "callx",
-            program=self.program.name,
-            pc=pc,
-        )
 
     def _packet_load(self, pc: int, instruction: Instruction) -> Step:
         """LD_ABS and LD_IND (RFC 9669, section 5.5; Linux, check_ld_abs): r6 is the context, r0 the number.
@@ -297,6 +314,8 @@ class Transfer:
         return step
 
     def _constant(self, pc: int, instruction: Instruction) -> Value:
+        if (function := self.program.function_at(pc)) is not None:
+            return self.values.pointer(Target.FUNCTION, function)
         reference = self.program.references.get(pc)
         if reference is None:
             if instruction.op.code == "imm":
@@ -313,8 +332,6 @@ class Transfer:
             case RefKind.VALUE:
                 number = self.program.map_number(reference.name)
                 return self.values.pointer(Target.MAP_VALUE, number, reference.offset)
-            case RefKind.FUNCTION:
-                return self.values.pointer(Target.FUNCTION, reference.offset)
         raise UnsupportedError(
             f"reference to {reference.name!r} is not supported", "reference", program=self.program.name, pc=pc
         )

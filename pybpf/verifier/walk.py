@@ -18,7 +18,7 @@ from pybpf.verifier.transfer import Step, Transfer
 Place = tuple[tuple[int, ...], int]
 """A block under a stack of calls: the slots of the calls, the block's first slot."""
 
-_CHOOSING: Final = frozenset({Kind.BRANCH, Kind.EXIT, Kind.CALL_LOCAL})
+_CHOOSING: Final = frozenset({Kind.BRANCH, Kind.EXIT, Kind.CALL_LOCAL, Kind.CALL_REGISTER})
 """Instructions that end a block and choose the next: `_behind` handles them."""
 
 
@@ -31,6 +31,10 @@ class Walk:
         self.branches = Branches(transfer)
         self.blocks: dict[int, Block] = {s: b for f in graph.functions.values() for s, b in f.blocks.items()}
         self._steps: dict[int, list[tuple[int, Step]]] = {}
+        self._function_of: dict[int, int] = {}
+        for function in graph.functions.values():
+            self._function_of |= dict.fromkeys(function.blocks, function.entry)
+            self._function_of |= dict.fromkeys((*function.calls, *function.register_calls), function.entry)
 
     def through(self, place: Place, state: State) -> list[tuple[Place, State]]:
         """The states behind a block and their places, a branch's fall-through first; `state` is used up.
@@ -44,7 +48,8 @@ class Walk:
             steps = self._steps[start] = self._compile(block)
         recorder = self.transfer.recorder
         recorder.reached(block.pcs)
-        recorder.functions = (0, *(self.program.code[pc].target(pc) for pc in calls))
+        # A call stands in the function that the call before it entered.
+        recorder.enter(tuple(self._function_of[pc] for pc in (*calls, start)))
         at = start
         try:
             for pc, step in steps:
@@ -81,4 +86,8 @@ class Walk:
             case Kind.CALL_LOCAL:
                 self.transfer.enter_function(state, pc)
                 return [(((*calls, pc), instruction.target(pc)), state)]
+            case Kind.CALL_REGISTER:
+                callee = self.transfer.call_register(state, pc, instruction.dst)
+                if callee is not None:
+                    return [(((*calls, pc), callee), state)]
         return [((calls, block.successors[0]), state)]

@@ -280,7 +280,7 @@ def test_call_through_a_register_that_holds_a_number_of_a_helper():
     type_ = replace(MEMORY, helpers={6: helpers.UBPF_HASH})
     program = Program.from_asm(text, type_)
     stack = (Access(RegionKind.STACK, -4, -4, 4),)
-    facts = {"arguments": {5: {1: stack}}, "helpers": frozenset({6})}
+    facts = {"arguments": {5: {1: stack}}, "helpers": frozenset({6}), "callees": {5: (6,)}}
     verified = everywhere(program, type_, {0: stack}, **facts)
     assert jit.compile(verified).bind().run(bytearray()) == Interpreter(program, type_).run(b"").value
 

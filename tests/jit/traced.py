@@ -12,7 +12,17 @@ from pybpf import Facts, Instruction, Program, VerifiedProgram, maps, program_ty
 from pybpf.helpers import Arg
 from pybpf.interpreter import Execution, Interpreter
 from pybpf.isa import Kind
-from pybpf.memory import CONTEXT, PACKET, STACK, STACK_SIZE, STACK_TOP, TAG_SHIFT, map_address, map_index
+from pybpf.memory import (
+    CONTEXT,
+    PACKET,
+    STACK,
+    STACK_SIZE,
+    STACK_TOP,
+    TAG_SHIFT,
+    function_of,
+    map_address,
+    map_index,
+)
 from pybpf.program_types import ProgramType
 from pybpf.semantics import U64
 from pybpf.verifier.facts import Access, RegionKind
@@ -27,6 +37,7 @@ class Observer:
         self.accesses: dict[int, dict[object, Access]] = {}
         self.arguments: dict[int, dict[int, dict[object, Access]]] = {}
         self.maps: dict[int, set[int]] = {}
+        self.callees: dict[int, set[int]] = {}
         self.reached: set[int] = set()
 
     def facts(self) -> Facts:
@@ -40,6 +51,7 @@ class Observer:
             reached=frozenset(self.reached),
             stack_size=STACK_SIZE,
             zero_stack=True,
+            callees={pc: tuple(sorted(found)) for pc, found in self.callees.items()},
         )
 
     def __call__(self, pc: int, instruction: Instruction, run: Execution) -> None:
@@ -51,6 +63,11 @@ class Observer:
             self._see(self.accesses.setdefault(pc, {}), (base + instruction.offset) & U64, op.size)
         elif op.kind is Kind.CALL:
             self._see_call(pc, instruction.imm, run)
+        elif op.kind is Kind.CALL_REGISTER:
+            callee = run.registers[instruction.dst] or 0
+            self.callees.setdefault(pc, set()).add(callee)
+            if function_of(callee) is None:
+                self._see_call(pc, callee, run)
 
     def _see_call(self, pc: int, number: int, run: Execution) -> None:
         registers = [register or 0 for register in run.registers]
