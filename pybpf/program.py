@@ -6,12 +6,12 @@ Nothing here allocates a map or touches the machine, so the same bytes give equa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from pybpf.errors import ArgumentError, BpfError, UnsupportedError
+from pybpf.errors import ArgumentError, BpfError
 from pybpf.instruction import ByteOrder, Instruction, decode
 from pybpf.isa import Kind
 from pybpf.program_types import ProgramType
@@ -33,7 +33,7 @@ class MapSpec:
     `initial` are the contents of a data section that became a map of one value; `read_only` says that programs may not
     write it. `flags` are Linux's ``BPF_F_*``. `key_type` and `value_type` are ids in `btf`, the object's, where it has them.
     `inner` is what a map of maps holds; `values` are the slots that its definition fills, by index, with the names of
-    maps or programs. `pinning` says where a kernel's loader would keep the map: ``name``, ``object``, ``global`` or nowhere.
+    maps or programs. `byteorder` is that of the numbers in it: an array's index in a key, and what views show. `pinning` says where a kernel's loader would keep the map: ``name``, ``object``, ``global`` or nowhere.
     """
 
     name: str
@@ -48,8 +48,16 @@ class MapSpec:
     key_type: int | None = None
     value_type: int | None = None
     values: tuple[tuple[int, str], ...] = ()
+    byteorder: ByteOrder = "little"
     pinning: str = field(default="", compare=False)
     btf: Btf | None = field(default=None, compare=False, repr=False)
+
+    def ordered(self, byteorder: ByteOrder) -> MapSpec:
+        """The same map for a machine with this byte order."""
+        if self.byteorder == byteorder:
+            return self
+        inner = self.inner.ordered(byteorder) if self.inner is not None else None
+        return replace(self, byteorder=byteorder, inner=inner)
 
 
 CO_RE: Final = "co-re"
@@ -111,7 +119,7 @@ class Program:
     a name or a value, None where nothing says it. `functions` are the functions by their first slot, the entry at 0.
     `lines` holds, for the slots where the source line changes, that line. `defect` is why the program cannot be verified
     although its object was read (an unknown instruction, a relocation that pybpf does not know); `verify` raises it. `byteorder` is that of
-    the machine that it was compiled for.
+    the machine that it was compiled for, and of its maps: how its instructions read and write numbers.
     """
 
     name: str
@@ -129,17 +137,12 @@ class Program:
     def __post_init__(self) -> None:
         for name in ("code", "references", "functions", "lines"):
             object.__setattr__(self, name, _frozen(getattr(self, name)))
+        object.__setattr__(self, "maps", tuple(spec.ordered(self.byteorder) for spec in self.maps))
 
     @property
     def size(self) -> int:
         """Slots of the program."""
         return sum(instruction.slots for instruction in self.code.values())
-
-    def check_runnable(self) -> None:
-        """Raise `UnsupportedError` where no engine runs the program: engines load and store as little-endian machines do."""
-        if self.byteorder != "little":
-            message = "compiled for big-endian machines, which pybpf verifies for and does not run: compile with -target bpfel"
-            raise UnsupportedError(message, "byte-order", program=self.name)
 
     def map_number(self, name: str) -> int:
         """The position of a map in `maps`. Raises `ArgumentError` where the program does not use it."""
@@ -172,14 +175,15 @@ class Program:
         type: str | ProgramType | None = None,
         maps: Mapping[int, MapSpec] | None = None,
         name: str = "program",
+        byteorder: ByteOrder = "little",
     ) -> Program:
-        """A program from its bytes, little-endian, without an ELF file.
+        """A program from its bytes, without an ELF file.
 
         `maps` says which map the wide load at a slot stands for; the load may carry any number and any of the map forms.
         Equal specs are one map. Raises `DecodeError` for bytes that are no program, `ArgumentError` for a slot without a
         wide load.
         """
-        instructions = decode(code)
+        instructions = decode(code, byteorder)
         references: dict[int, Reference] = {}
         for pc, spec in sorted((maps or {}).items()):
             instruction = instructions.get(pc)
@@ -189,7 +193,14 @@ class Program:
                 references[pc] = Reference(RefKind.VALUE, spec.name, instruction.imm >> 32)
             else:
                 references[pc] = Reference(RefKind.MAP, spec.name)
-        return cls(name, instructions, type, references=references, maps=_in_order(maps or {}))
+        return cls(
+            name,
+            instructions,
+            type,
+            references=references,
+            maps=_in_order(maps or {}),
+            byteorder=byteorder,
+        )
 
     @classmethod
     def from_asm(
@@ -222,7 +233,7 @@ class Object:
     maps: Mapping[str, MapSpec] = field(default_factory=dict)
     license: str = ""
     version: int | None = None
-    byteorder: str = "little"
+    byteorder: ByteOrder = "little"
     path: Path | None = None
     btf: Btf | None = None
     notes: tuple[str, ...] = ()
@@ -231,5 +242,6 @@ class Object:
     """The compiler, as it names itself."""
 
     def __post_init__(self) -> None:
-        for name in ("programs", "maps"):
-            object.__setattr__(self, name, _frozen(getattr(self, name)))
+        maps = {name: spec.ordered(self.byteorder) for name, spec in self.maps.items()}
+        object.__setattr__(self, "programs", _frozen(self.programs))
+        object.__setattr__(self, "maps", _frozen(maps))

@@ -11,18 +11,25 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from pybpf.instruction import ByteOrder
 from pybpf.maps import BpfMap, Operations
 from pybpf.memory import CONTEXT, PACKET, STACK_SIZE, STACK_TOP, TAG_SHIFT, map_address, map_index
 from pybpf.program_types import Clock, Context, Field, FieldKind
 
 Bytes = bytes | bytearray | memoryview
 
-_CODES: Final = {1: "<B", 2: "<H", 4: "<I", 8: "<Q"}
-_UNPACK: Final[dict[int, Callable[[Bytes, int], tuple[int]]]] = {
-    size: struct.Struct(code).unpack_from for size, code in _CODES.items()
+_Unpack = dict[int, Callable[[Bytes, int], tuple[int]]]
+_Pack = dict[int, Callable[[Bytes, int, int], None]]
+
+_CODES: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}
+_SIGNS: Final[dict[ByteOrder, str]] = {"little": "<", "big": ">"}
+_UNPACK: Final[dict[ByteOrder, _Unpack]] = {
+    order: {size: struct.Struct(sign + code).unpack_from for size, code in _CODES.items()}
+    for order, sign in _SIGNS.items()
 }
-_PACK: Final[dict[int, Callable[[Bytes, int, int], None]]] = {
-    size: struct.Struct(code).pack_into for size, code in _CODES.items()
+_PACK: Final[dict[ByteOrder, _Pack]] = {
+    order: {size: struct.Struct(sign + code).pack_into for size, code in _CODES.items()}
+    for order, sign in _SIGNS.items()
 }
 
 
@@ -36,7 +43,14 @@ class Fault(Exception):
 
 
 class Region:
-    """A range of addresses. A subclass says which bytes an address stands for; here nothing is anywhere."""
+    """A range of addresses. A subclass says which bytes an address stands for; here nothing is anywhere.
+
+    `byteorder` is that of the program whose numbers are loaded and stored.
+    """
+
+    def __init__(self, byteorder: ByteOrder = "little") -> None:
+        self._unpack = _UNPACK[byteorder]
+        self._pack = _PACK[byteorder]
 
     def find(self, address: int, size: int, write: bool) -> tuple[Bytes, int]:
         """The buffer that holds `size` bytes from `address`, and where in it they begin. Raises `Fault`."""
@@ -44,14 +58,14 @@ class Region:
         raise fault(where, address, size, write, "nothing is there")
 
     def load(self, address: int, size: int) -> int:
-        """The little-endian number of 1, 2, 4 or 8 bytes at `address`."""
+        """The number of 1, 2, 4 or 8 bytes at `address`."""
         buffer, at = self.find(address, size, False)
-        return _UNPACK[size](buffer, at)[0]
+        return self._unpack[size](buffer, at)[0]
 
     def store(self, address: int, size: int, value: int) -> None:
         """Write the lower `size` bytes of `value`."""
         buffer, at = self.find(address, size, True)
-        _PACK[size](buffer, at, value & ((1 << 8 * size) - 1))
+        self._pack[size](buffer, at, value & ((1 << 8 * size) - 1))
 
 
 NOWHERE: Final = Region()
@@ -66,7 +80,8 @@ def fault(where: str, address: int, size: int, write: bool, reason: str) -> Faul
 class Packet(Region):
     """The packet: `buffer` is what arrived, from `memory.PACKET` on."""
 
-    def __init__(self, buffer: Bytes, writable: bool) -> None:
+    def __init__(self, buffer: Bytes, writable: bool, byteorder: ByteOrder = "little") -> None:
+        super().__init__(byteorder)
         self.buffer = buffer
         self.size = len(buffer)
         self.writable = writable
@@ -104,7 +119,8 @@ class Stack(Region):
     A frame is new with each call: its bytes are zero, and if `tracked` they cannot be read before they are written.
     """
 
-    def __init__(self, tracked: bool) -> None:
+    def __init__(self, tracked: bool, byteorder: ByteOrder = "little") -> None:
+        super().__init__(byteorder)
         self.frames: list[Frame] = []
         self.tracked = tracked
 
@@ -139,7 +155,8 @@ class Stack(Region):
 class MapValues(Region):
     """The values of one map; its header, tags and keys are out of reach."""
 
-    def __init__(self, number: int, map: BpfMap) -> None:
+    def __init__(self, number: int, map: BpfMap, byteorder: ByteOrder = "little") -> None:
+        super().__init__(byteorder)
         self.map = map
         self.base = map_address(number)
         self.memory = map.memory
@@ -161,7 +178,10 @@ class MapValues(Region):
 class ContextFields(Region):
     """The context, field by field: scalars come from `buffer`, pointer fields are computed."""
 
-    def __init__(self, context: Context, buffer: Bytes, packet_size: int) -> None:
+    def __init__(
+        self, context: Context, buffer: Bytes, packet_size: int, byteorder: ByteOrder = "little"
+    ) -> None:
+        super().__init__(byteorder)
         self.context = context
         self.buffer = buffer
         self.pointers = {
@@ -174,7 +194,7 @@ class ContextFields(Region):
         """A scalar, or the address that a pointer field stands for: 64 bits, however narrow the field is."""
         field = self._field(address, size, False)
         if field.kind is FieldKind.SCALAR:
-            return _UNPACK[size](self.buffer, address - CONTEXT)[0]
+            return self._unpack[size](self.buffer, address - CONTEXT)[0]
         return self.pointers[field.kind]
 
     def store(self, address: int, size: int, value: int) -> None:
@@ -182,7 +202,7 @@ class ContextFields(Region):
         field = self._field(address, size, True)
         if not field.writable or field.kind is not FieldKind.SCALAR:
             raise fault(self._where(address), address, size, True, f"field {field.name!r} is read-only")
-        _PACK[size](self.buffer, address - CONTEXT, value & ((1 << 8 * size) - 1))
+        self._pack[size](self.buffer, address - CONTEXT, value & ((1 << 8 * size) - 1))
 
     def find(self, address: int, size: int, write: bool) -> tuple[Bytes, int]:
         """Nothing but loads and stores of fields: a context has no bytes."""
@@ -203,9 +223,12 @@ class ContextFields(Region):
 class Memory:
     """The regions of one run, by the tags of their addresses: `helpers.Machine` for the bodies of helpers."""
 
-    __slots__ = ("clock", "maps", "regions")
+    __slots__ = ("byteorder", "clock", "maps", "regions")
 
-    def __init__(self, regions: dict[int, Region], maps: Sequence[BpfMap], clock: Clock) -> None:
+    def __init__(
+        self, regions: dict[int, Region], maps: Sequence[BpfMap], clock: Clock, byteorder: ByteOrder
+    ) -> None:
+        self.byteorder: ByteOrder = byteorder
         self.regions = regions
         self.maps = maps
         self.clock = clock

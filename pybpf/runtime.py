@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 from pybpf.errors import ArgumentError, UnsupportedError, of_packet
+from pybpf.instruction import ByteOrder
 from pybpf.interpreter import Interpreter
 from pybpf.maps import BpfMap, create
 from pybpf.program import MapSpec, Program
@@ -149,7 +150,8 @@ class Instance:
 
         In native code `run` is a builtin function of CPython, as `call` is. The last two results of an instance are kept until there are others.
         """
-        return _result(self._engine.run, self._verified.type, packet, context)
+        verified = self._verified
+        return _result(self._engine.run, verified.type, verified.program.byteorder, packet, context)
 
     @cached_property
     def call(self) -> Callable[[Bytes], int]:
@@ -302,9 +304,10 @@ class _Native:
 
     executed: Final = None
 
-    def __init__(self, native: NativeInstance, type_: ProgramType) -> None:
+    def __init__(self, native: NativeInstance, type_: ProgramType, byteorder: ByteOrder) -> None:
         self._native = native
         self._type = type_
+        self._byteorder: ByteOrder = byteorder
         # No methods: the builtin functions refer to them, and would be in a cycle with the engine.
         self.run: Callable[[Bytes, Bytes | None], tuple[int, bytes]] = partial(_run_native, native, type_)
         self._ordinary = partial(_value, self.run, type_)
@@ -315,7 +318,7 @@ class _Native:
 
         verdicts, results = self._type.verdicts, None
         if Results.fit(verdicts):
-            results = Results(Result, verdicts, partial(_result, self.run, self._type))
+            results = Results(Result, verdicts, partial(_result, self.run, self._type, self._byteorder))
         return self._native.builtin(self._ordinary, results)
 
     def function(self) -> Callable[[Bytes], int]:
@@ -343,6 +346,7 @@ class _Native:
 def _result(
     run: Callable[[Bytes, Bytes | None], tuple[int, bytes]],
     type_: ProgramType,
+    byteorder: ByteOrder,
     packet: Bytes,
     context: Mapping[str, int] | Bytes | None = None,
 ) -> Result:
@@ -350,7 +354,8 @@ def _result(
         packet = memoryview(packet).tobytes()  # whatever has the buffer protocol, and nothing else
     if len(packet) < type_.minimum_length:
         raise _too_short(type_, len(packet))
-    value, left = run(packet, context if context is None else _context_bytes(type_, context))
+    fields = None if context is None else _context_bytes(type_, context, byteorder)
+    value, left = run(packet, fields)
     return Result(value, left, type_.verdict(value))
 
 
@@ -394,7 +399,7 @@ def _engine(
             if budget is not None and bound is not None and bound <= budget:
                 budget = None  # it was proved that there is nothing to count
             native = _compiled(verified, level, checks, counts=budget is not None)
-            return _Native(native.bind(maps, clock, budget), verified.type)
+            return _Native(native.bind(maps, clock, budget), verified.type, verified.program.byteorder)
         case _:
             raise ArgumentError(f"unknown engine {name!r}: known are jit, interpreter")
 
@@ -436,7 +441,7 @@ if hasattr(os, "register_at_fork"):
 
 
 # What must be equal for a map to stand in for another: what was proved of the program depends on it.
-_SHAPE: Final = ("type", "key_size", "value_size", "max_entries", "read_only")
+_SHAPE: Final = ("type", "key_size", "value_size", "max_entries", "read_only", "byteorder")
 
 
 def _instance_maps(program: Program, given: Mapping[str, BpfMap], seed: int | None) -> tuple[BpfMap, ...]:
@@ -470,7 +475,7 @@ def _too_short(type_: ProgramType, length: int) -> ArgumentError:
     )
 
 
-def _context_bytes(type_: ProgramType, given: Mapping[str, int] | Bytes) -> Bytes:
+def _context_bytes(type_: ProgramType, given: Mapping[str, int] | Bytes, byteorder: ByteOrder) -> Bytes:
     """The bytes of a context, from its scalar fields by name. Bytes are checked for their number and passed on."""
     layout = type_.context
     if layout is None:
@@ -487,5 +492,5 @@ def _context_bytes(type_: ProgramType, given: Mapping[str, int] | Bytes) -> Byte
             raise ArgumentError(f"{layout.name} has no scalar field {name!r}: it has {', '.join(scalars)}")
         if not 0 <= value < 1 << 8 * field.size:
             raise ArgumentError(f"{layout.name}.{name}: {value} does not fit into {field.size} bytes")
-        buffer[field.offset : field.offset + field.size] = value.to_bytes(field.size, "little")
+        buffer[field.offset : field.offset + field.size] = value.to_bytes(field.size, byteorder)
     return buffer

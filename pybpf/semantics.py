@@ -70,12 +70,15 @@ ALU: Final[dict[str, Callable[[int, int, int], int]]] = {
     "movs32": lambda a, b, w: signed(b, 32),
 }
 
-# (dst, width) -> result, on a little-endian machine: pybpf's machine is little-endian on every host.
+# (dst, width) -> result, on a little-endian machine.
 END: Final[dict[str, Callable[[int, int], int]]] = {
     "le": lambda a, w: a & ((1 << w) - 1),
     "be": byte_swap,
     "bswap": byte_swap,
 }
+
+OTHER_END: Final = {"le": "be", "be": "le", "bswap": "bswap"}
+"""What a change of byte order on a big-endian machine is, in terms of a little-endian one."""
 
 # (dst, src, width) -> whether the branch is taken. Both operands are below 2**width.
 CONDITION: Final[dict[str, Callable[[int, int, int], bool]]] = {

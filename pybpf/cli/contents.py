@@ -37,11 +37,11 @@ def contents(map: BpfMap, btf: Btf | None) -> Contents:
     is_array = spec.type == "array"
     entries = []
     zeros = 0
-    for key, value in sorted(map.items(), key=lambda entry: entry[0][:: -1 if is_array else 1]):
+    for key, value in map.items() if is_array else sorted(map.items()):
         if is_array and not any(value):
             zeros += 1
             continue
-        index: Value = int.from_bytes(key, "little") if is_array else _typed(btf, spec.key_type, key)
+        index: Value = int.from_bytes(key, spec.byteorder) if is_array else _typed(btf, spec.key_type, key)
         entries.append((index, _typed(btf, spec.value_type, value)))
     return Contents(map, tuple(entries), zeros)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 
 class Map(Protocol):
@@ -29,6 +29,10 @@ class Map(Protocol):
 
 class Machine(Protocol):
     """The running program as a body sees it. Every access is checked and traps like the program's own."""
+
+    @property
+    def byteorder(self) -> Literal["little", "big"]:
+        """How the program reads and writes the numbers in its memory; for `int.from_bytes`."""
 
     def read(self, address: int, size: int) -> bytes:
         """Bytes of the program's memory."""

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Final
 
 from pybpf.errors import ArgumentError
+from pybpf.instruction import ByteOrder
 from pybpf.isa import MAX_REGISTER
 from pybpf.maps import BpfMap
 from pybpf.memory import CONTEXT, FIRST_MAP, MAX_FRAMES, MAX_PACKET, PACKET, STACK, TAG_SHIFT
@@ -35,11 +36,14 @@ class Environment:
     maps: tuple[BpfMap, ...]
     clock: Clock
     strict: bool
+    byteorder: ByteOrder = "little"
 
     @cached_property
     def regions(self) -> dict[int, Region]:
         """The maps' regions, by the tags of their addresses."""
-        return {FIRST_MAP + number: MapValues(number, map) for number, map in enumerate(self.maps)}
+        return {
+            FIRST_MAP + number: MapValues(number, map, self.byteorder) for number, map in enumerate(self.maps)
+        }
 
 
 class Execution(Memory):
@@ -51,20 +55,21 @@ class Execution(Memory):
     __slots__ = ("packet", "registers", "stack", "unwritten")
 
     def __init__(self, environment: Environment, packet: Bytes, context: Bytes | None) -> None:
-        type_ = environment.type
-        super().__init__(dict(environment.regions), environment.maps, environment.clock)
+        type_, order = environment.type, environment.byteorder
+        super().__init__(dict(environment.regions), environment.maps, environment.clock, order)
         self.unwritten = None if environment.strict else 0
         self.registers: list[int | None] = [self.unwritten] * (MAX_REGISTER + 1)
         if len(packet) > MAX_PACKET:
             raise ArgumentError(f"a packet of {len(packet)} bytes: at most {MAX_PACKET}")
         buffer = bytearray(packet) if type_.packet_writable else memoryview(packet).toreadonly().cast("B")
-        self.packet = Packet(buffer, type_.packet_writable)
-        self.stack = Stack(tracked=environment.strict and not type_.policy.uninitialised_stack)
+        self.packet = Packet(buffer, type_.packet_writable, order)
+        tracked = environment.strict and not type_.policy.uninitialised_stack
+        self.stack = Stack(tracked, order)
         self.regions[STACK >> TAG_SHIFT] = self.stack
         self.regions[PACKET >> TAG_SHIFT] = self.packet
         if type_.context is not None:
             fields = _context_buffer(type_.context, context)
-            self.regions[CONTEXT >> TAG_SHIFT] = ContextFields(type_.context, fields, self.packet.size)
+            self.regions[CONTEXT >> TAG_SHIFT] = ContextFields(type_.context, fields, self.packet.size, order)
         for number, entry in enumerate(type_.entry, 1):
             self.registers[number] = self._entry_value(entry)
         self.stack.frames.append(Frame(HALT, []))

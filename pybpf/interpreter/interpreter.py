@@ -54,7 +54,6 @@ class Interpreter:
         chosen = type if type is not None else program.type
         if chosen is None:
             raise ArgumentError(f"program {program.name!r} has no type: name one")
-        program.check_runnable()
         self.program = program
         self.type = program_types.get(chosen)
         self.maps = tuple(map(create, program.maps) if maps is None else maps)
@@ -63,7 +62,9 @@ class Interpreter:
                 f"program {program.name!r} has {len(program.maps)} maps, {len(self.maps)} are given"
             )
         self.budget = self.type.policy.max_instructions if budget is None else budget
-        self._environment = Environment(self.type, self.maps, clock or self.type.now, strict)
+        self._environment = Environment(
+            self.type, self.maps, clock or self.type.now, strict, program.byteorder
+        )
         self._steps = make_steps(program, self._environment)
 
     def run(self, packet: Bytes, context: Bytes | None = None, *, trace: Trace | None = None) -> Outcome:

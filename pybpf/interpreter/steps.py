@@ -19,7 +19,7 @@ from pybpf.memory import TAG_SHIFT, function_address, function_of, map_address
 from pybpf.program import Program, Reference, RefKind
 from pybpf.program_types import ProgramType
 from pybpf.regions import NOWHERE, Fault
-from pybpf.semantics import ALU, CONDITION, END, U32, U64, atomic, signed
+from pybpf.semantics import ALU, CONDITION, END, OTHER_END, U32, U64, atomic, signed
 
 Step = Callable[[Execution], int]
 """An instruction made ready: runs it and returns the next pc. Raises `Fault`."""
@@ -41,7 +41,7 @@ def _step(pc: int, instruction: Instruction, program: Program, environment: Envi
         case Kind.ALU:
             return _alu(pc, instruction)
         case Kind.END:
-            return _end(pc, instruction)
+            return _end(pc, instruction, program)
         case Kind.LOAD_IMM64:
             return _constant(pc, instruction, _wide_value(pc, instruction, program, environment))
         case Kind.LOAD:
@@ -135,11 +135,11 @@ def _alu(pc: int, instruction: Instruction) -> Step:
     return step
 
 
-def _end(pc: int, instruction: Instruction) -> Step:
-    dst, width = instruction.dst, instruction.op.width
+def _end(pc: int, instruction: Instruction, program: Program) -> Step:
+    dst, width, code = instruction.dst, instruction.op.width, instruction.op.code
     if dst == MAX_REGISTER:
         return _refuse(_FRAME_POINTER_WRITE)
-    swap, next_pc = END[instruction.op.code], pc + 1
+    swap, next_pc = END[code if program.byteorder == "little" else OTHER_END[code]], pc + 1
 
     def step(run: Execution) -> int:
         value = run.registers[dst]

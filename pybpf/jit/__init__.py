@@ -26,9 +26,8 @@ def compile(
 ) -> NativeProgram:
     """Compile a verified program for this machine.
 
-    Raises `UnsupportedError` for what pybpf has no native code for (calls through a register, helpers without a body),
+    Raises `UnsupportedError` for what pybpf has no native code for (helpers without a body, kernel functions),
     `InternalError` where LLVM refuses what was generated.
     """
-    verified.program.check_runnable()
     code = build(ProgramSource(verified, options), EXPORTS, level)
     return NativeProgram(verified.program, verified.type, code, options)

@@ -47,6 +47,7 @@ class Regions:
 
     The function has ``%state``, ``%packet`` and ``%length``, and ``%stack``, the lowest byte of `frames` stack frames.
     `maps` are the program's, each with the layout of its block. Without `checks` an access to a region is believed to be inside it.
+    `swapped`: numbers in memory are the other way round than the host has them.
     """
 
     def __init__(
@@ -57,9 +58,11 @@ class Regions:
         packet_writable: bool,
         frames: int,
         checks: bool = True,
+        swapped: bool = False,
     ) -> None:
         self.b = b
         self._checks = checks
+        self.swapped = swapped
         self.maps = maps
         self.context = context
         self.packet = Place("%packet", PACKET, "%length", writable=packet_writable)

@@ -93,7 +93,7 @@ def _divide_signed(b: Builder, operator: str, t: str, dst: str, src: str) -> str
 
 
 def end(b: Builder, code: str, dst: Value, width: int) -> Value:
-    """Byte order of the lower `width` bits; the machine is little-endian on every host."""
+    """Byte order of the lower `width` bits, by what `code` is on a little-endian machine."""
     if isinstance(dst, int):
         return semantics.END[code](dst, width)
     if code == "le":

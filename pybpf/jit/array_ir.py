@@ -17,7 +17,8 @@ from pybpf.maps.operations import BPF_EXIST, BPF_NOEXIST
 def operations(n: int, layout: ArrayLayout, read_only: bool) -> str:
     """Lookup, update and delete, as `pybpf.jit.map_ir` names them."""
     lookup = f"""
-  %index = load i{8 * layout.key_size}, ptr %key, align 1
+  %stored = load i{8 * layout.key_size}, ptr %key, align 1
+{_native("%index", "%stored", layout)}
   %inside = icmp ult i{8 * layout.key_size} %index, {layout.max_entries}
 {_cast("%wide", "zext", "%index", 8 * layout.key_size, 64)}
   %distance = mul i64 %wide, {layout.stride}
@@ -90,9 +91,10 @@ short:
 loop:
   %i = phi i64 [ 0, %entry ], [ %next, %loop ]
 {_cast("%index", "trunc", "%i", 64, 8 * layout.key_size)}
+{_native("%stored", "%index", layout)}
   %key.distance = mul i64 %i, {layout.key_size}
   %key = getelementptr inbounds i8, ptr %keys, i64 %key.distance
-  store i{8 * layout.key_size} %index, ptr %key, align 1
+  store i{8 * layout.key_size} %stored, ptr %key, align 1
   %value.distance = mul i64 %i, {layout.value_size}
   %value = getelementptr inbounds i8, ptr %values, i64 %value.distance
   %done = call i64 @map_read_{n}(ptr %block, ptr %key, ptr %value)
@@ -114,6 +116,14 @@ end:
 def _cast(name: str, how: str, value: str, bits: int, to: int) -> str:
     """The cast, or where it changes nothing a copy under the new name."""
     return f"  {name} = add i64 {value}, 0" if bits == to else f"  {name} = {how} i{bits} {value} to i{to}"
+
+
+def _native(name: str, value: str, layout: ArrayLayout) -> str:
+    """An index as numbers are here, from what a key holds, and the other way round."""
+    t = f"i{8 * layout.key_size}"
+    if layout.byteorder == "little":
+        return f"  {name} = add {t} {value}, 0"
+    return f"  {name} = call {t} @llvm.bswap.{t}({t} {value})"
 
 
 def _locked(n: int, layout: ArrayLayout) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from pybpf.errors import Trap
+from pybpf.instruction import ByteOrder
 from pybpf.jit.state import RunState, unpack_site
 from pybpf.maps import BpfMap
 from pybpf.memory import FIRST_MAP, PACKET, STACK, STACK_TOP, TAG_SHIFT
@@ -29,10 +30,16 @@ class Host:
     """What native code can call. `states` are the runs' states by address; `clock` is None for the type's own."""
 
     def __init__(
-        self, type_: ProgramType, maps: Sequence[BpfMap], clock: Clock | None, budget: int = 0
+        self,
+        type_: ProgramType,
+        maps: Sequence[BpfMap],
+        clock: Clock | None,
+        budget: int = 0,
+        byteorder: ByteOrder = "little",
     ) -> None:
         self.budget = budget
         self.type = type_
+        self.byteorder: ByteOrder = byteorder
         self.maps = maps
         self.now: Clock = clock or type_.now
         self.states: dict[int, RunState] = {}
@@ -83,13 +90,14 @@ class Host:
             PACKET >> TAG_SHIFT: Packet(_view(packet, length), self.type.packet_writable),
             **self._map_regions,
         }
-        return Memory(regions, self.maps, self.now)
+        return Memory(regions, self.maps, self.now, self.byteorder)
 
 
 class _Stack(Region):
     """The stack of a native run: the frames of all functions, one below the other."""
 
     def __init__(self, buffer: memoryview, start: int) -> None:
+        super().__init__()
         self.buffer = buffer
         self.start = start
 

@@ -42,6 +42,7 @@ from pybpf.memory import (
 )
 from pybpf.program import MapSpec, RefKind
 from pybpf.program_types import Entry
+from pybpf.semantics import OTHER_END
 from pybpf.verifier.facts import VerifiedProgram
 
 _CALLER: Final = -1
@@ -167,6 +168,7 @@ class _Function:
             module.type.packet_writable,
             module.frames,
             module.options.checks,
+            swapped=module.program.byteorder == "big",
         )
         if entry == 0:
             self.b.prologue("%stack", f"alloca [{module.frames * STACK_SIZE} x i8], align 16")
@@ -294,7 +296,8 @@ class _Function:
                     b, op.code, registers[instruction.dst], self._operand(instruction), op.width
                 )
             case Kind.END:
-                registers[instruction.dst] = arithmetic.end(b, op.code, registers[instruction.dst], op.width)
+                code = OTHER_END[op.code] if self.regions.swapped else op.code
+                registers[instruction.dst] = arithmetic.end(b, code, registers[instruction.dst], op.width)
             case Kind.LOAD_IMM64:
                 registers[instruction.dst] = self._wide(pc, instruction)
             case Kind.LOAD:

@@ -28,7 +28,13 @@ class NativeOperations:
         self.key_size: Final = spec.key_size
         self.value_size: Final = spec.value_size
         self._shape = MapSpec(
-            "", spec.type, spec.key_size, spec.value_size, spec.max_entries, read_only=spec.read_only
+            "",
+            spec.type,
+            spec.key_size,
+            spec.value_size,
+            spec.max_entries,
+            read_only=spec.read_only,
+            byteorder=spec.byteorder,
         )
         self._entries = map.layout.places
         self._memory = map.memory  # keeps the block where it is

@@ -3,6 +3,8 @@
 The stack and the packet belong to one run, so nobody can see how an atomic instruction comes about there: it is a load and a
 store that LLVM may optimise. A map is shared; there the memory order is Linux's (Documentation/bpf/standardization):
 sequentially consistent where an instruction fetches, relaxed where it does not.
+
+Where numbers in memory are swapped (`Regions.swapped`), each is turned round on its way.
 """
 
 from __future__ import annotations
@@ -25,14 +27,16 @@ _RELAXED: Final = "monotonic"
 def load(r: Regions, pc: int, accesses: Iterable[Access], address: Value, size: int) -> Value:
     """The number of `size` bytes at an address, zero-extended."""
 
+    def number(pointer: str) -> Value:
+        return _widen(r.b, _turned(r, read(r.b, pointer, size), size), size)
+
     def use(place: Place, pointer: str) -> Value:
-        return _widen(r.b, read(r.b, pointer, size), size)
+        return number(pointer)
 
     def use_field(field: Field, offset: int) -> Value:
         match field.kind:
             case FieldKind.SCALAR:
-                pointer = r.b.pointer(r.b.state_pointer("%context", CONTEXT), offset)
-                return _widen(r.b, read(r.b, pointer, size), size)
+                return number(r.b.pointer(r.b.state_pointer("%context", CONTEXT), offset))
             case FieldKind.PACKET_END:
                 return r.b.value(f"add nuw nsw i64 %length, {PACKET}")
             case FieldKind.PACKET | FieldKind.PACKET_META:
@@ -45,7 +49,7 @@ def load(r: Regions, pc: int, accesses: Iterable[Access], address: Value, size: 
 
 def store(r: Regions, pc: int, accesses: Iterable[Access], address: Value, size: int, value: Value) -> None:
     """Write the lower `size` bytes of a value."""
-    narrow = _cut(r.b, value, size)
+    narrow = _turned(r, _cut(r.b, value, size), size)
 
     def use(place: Place, pointer: str) -> Value:
         r.b.do(f"store i{8 * size} {narrow}, ptr {pointer}, align 1")
@@ -75,12 +79,16 @@ def atomic(
     if size > 1:
         aligned = r.b.compare("eq", r.b.mask(address, size - 1), 0)
         r.b.guard(aligned, TrapCode.MISALIGNED, pc, address)
-    new, expected = _cut(r.b, operand, size), _cut(r.b, r0, size)
+    number = _cut(r.b, operand, size)
+    new, expected = _turned(r, number, size), _turned(r, _cut(r.b, r0, size), size)
 
     def use(place: Place, pointer: str) -> Value:
-        operate = _shared if place.shared else _private
-        old = operate(r.b, pointer, size, code, new, expected)
-        return 0 if old is None else _widen(r.b, old, size)
+        if r.swapped and code.endswith("add"):
+            old = _add_turned(r, place, pointer, size, code, number)
+        else:
+            operate = _shared if place.shared else _private
+            old = operate(r.b, pointer, size, code, new, expected)
+        return 0 if old is None else _widen(r.b, _turned(r, old, size), size)
 
     return r.each(pc, accesses, address, size, use, write=code != "load_acquire")
 
@@ -120,6 +128,37 @@ def _private(b: Builder, pointer: str, size: int, code: str, operand: str, expec
             new = b.value(f"{code.removeprefix('fetch_')} {t} {old}, {operand}")
     b.do(f"store {t} {new}, ptr {pointer}, align 1")
     return old
+
+
+def _add_turned(r: Regions, place: Place, pointer: str, size: int, code: str, operand: str) -> str | None:
+    """An addition to a number that memory holds the other way round, which no instruction of the host does: what memory held."""
+    b, t, fetches = r.b, f"i{8 * size}", code.startswith("fetch_")
+
+    def sum_with(old: str) -> str:
+        return _turned(r, b.value(f"add {t} {_turned(r, old, size)}, {operand}"), size)
+
+    if not place.shared:
+        old = read(b, pointer, size)
+        b.do(f"store {t} {sum_with(old)}, ptr {pointer}, align 1")
+        return old
+    order = _ORDERED if fetches else _RELAXED
+    before, again, done = b.label, b.name(), b.name()
+    first, found = b.value(f"load atomic {t}, ptr {pointer} monotonic, align {size}"), b.name()
+    b.do(f"br label %{again}")
+    b.block(again)
+    old = b.value(f"phi {t} [ {first}, %{before} ], [ %{found}, %{again} ]")
+    pair = b.value(f"cmpxchg ptr {pointer}, {t} {old}, {t} {sum_with(old)} {order} {order}, align {size}")
+    b.do(f"%{found} = extractvalue {{ {t}, i1 }} {pair}, 0")
+    b.do(f"br i1 {b.value(f'extractvalue {{ {t}, i1 }} {pair}, 1')}, label %{done}, label %{again}")
+    b.block(done)
+    return old if fetches else None
+
+
+def _turned(r: Regions, value: str, size: int) -> str:
+    """A number of `size` bytes as memory has it from what registers have, and the other way round."""
+    if not r.swapped or size == 1:
+        return value
+    return r.b.value(f"call i{8 * size} @llvm.bswap.i{8 * size}(i{8 * size} {value})")
 
 
 def read(b: Builder, pointer: str, size: int) -> str:

@@ -90,7 +90,7 @@ class NativeInstance:
         for map in self.maps:
             # Whoever else works on a map, Python included, now keeps to the locks of native code.
             map.use(NativeOperations(map))
-        self._host: Final = Host(self._type, self.maps, clock, budget)
+        self._host: Final = Host(self._type, self.maps, clock, budget, native.program.byteorder)
         context = self._type.context
         self._zeros = (ctypes.c_char * (context.size if context else 1))()
         self._writes_context = context is not None and any(field.writable for field in context.fields)

@@ -80,7 +80,7 @@ def _code(program: Program) -> list[Any]:
         for pc, i in program.code.items()
     ]
     references = [(pc, r.kind.value, r.name, r.offset) for pc, r in program.references.items()]
-    return [code, references]
+    return [code, references, program.byteorder]
 
 
 def _maps(program: Program) -> list[Any]:

@@ -29,7 +29,6 @@ def compile_tiered(verified: VerifiedProgram, options: Options = DEFAULT) -> Nat
 
     Raises what `pybpf.jit.compile` raises.
     """
-    verified.program.check_runnable()
     source = ProgramSource(verified, options)
     code = find(source, EXPORTS, Level.FULL)
     if code is not None:

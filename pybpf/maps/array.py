@@ -1,6 +1,6 @@
 """Arrays: values by index, all there from the start (kernel/bpf/arraymap.c; thesis, section 3.3).
 
-A key is the index, little-endian, of 4 bytes (Linux) or 8 (Oko). Data sections are arrays of one value.
+A key is the index, of 4 bytes (Linux) or 8 (Oko), in the byte order of the map's programs. Data sections are arrays of one value.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, SupportsIndex
 
 from pybpf.errors import MapError
 from pybpf.maps.layout import ArrayLayout
-from pybpf.maps.map import MMAPABLE, NUMA_NODE, BpfMap
+from pybpf.maps.map import MMAPABLE, NUMA_NODE, BpfMap, number_type
 from pybpf.maps.operations import BPF_ANY, BPF_EXIST, BPF_NOEXIST, Reference, rows
 from pybpf.program import MapSpec
 
@@ -32,7 +32,7 @@ class ArrayReference(Reference):
         self._read_only = read_only
 
     def _lookup(self, key: bytes) -> int | None:
-        place = int.from_bytes(key, "little")
+        place = int.from_bytes(key, self._layout.byteorder)
         layout = self._layout
         return layout.values + place * layout.stride if place < layout.places else None
 
@@ -59,7 +59,7 @@ class ArrayReference(Reference):
         import numpy as np
 
         layout = self._layout
-        keys = np.arange(layout.places, dtype=f"<u{layout.key_size}")
+        keys = np.arange(layout.places, dtype=number_type(layout.key_size, layout.byteorder))
         values = rows(self._memory, layout.values, layout.value_size, layout.places, layout.stride)
         return keys.view(np.uint8).reshape(layout.places, layout.key_size), values.copy()
 
@@ -125,7 +125,7 @@ class ArrayMap(BpfMap):
         if not isinstance(key, SupportsIndex):
             return super()._key(key)
         try:
-            return index(key).to_bytes(self.spec.key_size, "little")
+            return index(key).to_bytes(self.spec.key_size, self.spec.byteorder)
         except OverflowError:
             raise MapError(
                 f"index {key} is out of range: the array has {self.spec.max_entries} values",
@@ -134,4 +134,4 @@ class ArrayMap(BpfMap):
             ) from None
 
     def _shown(self, key: bytes) -> str:
-        return str(int.from_bytes(key, "little"))
+        return str(int.from_bytes(key, self.spec.byteorder))

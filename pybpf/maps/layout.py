@@ -1,6 +1,6 @@
 """Where everything lies in a map's block: the one description that Python's operations and native code both read.
 
-A map is one block of memory that never moves. Numbers in it are little-endian; every offset here counts bytes from the
+A map is one block of memory that never moves. Its own numbers are little-endian, keys and values are the program's; every offset here counts bytes from the
 start of the block, and since a header comes first no value has offset 0, which therefore can mean "none".
 
     array   header | value 0 | value 1 | ...
@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from pybpf.instruction import ByteOrder
 from pybpf.program import MapSpec
 
 HEADER_SIZE: Final = 128
@@ -71,7 +72,9 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class ArrayLayout(Layout):
-    """The block of an array: its values, by index."""
+    """The block of an array: its values, by index, which a key holds in `byteorder`."""
+
+    byteorder: ByteOrder = "little"
 
     @classmethod
     def of(cls, spec: MapSpec) -> ArrayLayout:
@@ -85,6 +88,7 @@ class ArrayLayout(Layout):
             stride=stride,
             places=spec.max_entries,
             size=HEADER_SIZE + spec.max_entries * stride,
+            byteorder=spec.byteorder,
         )
 
 

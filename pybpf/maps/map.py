@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, SupportsIndex, TypeAlias
 
 from pybpf.errors import MapError
+from pybpf.instruction import ByteOrder
 from pybpf.maps.block import Block
 from pybpf.maps.layout import ArrayLayout, HashLayout, Layout
 from pybpf.maps.operations import BPF_ANY, BPF_NOEXIST, Operations, Reference
@@ -223,7 +224,7 @@ class BpfMap(MutableMapping[bytes, bytes]):
         import numpy as np
 
         if dtype is None:
-            dtype = f"<u{size}" if size in (1, 2, 4, 8) else f"V{size}"
+            dtype = number_type(size, self.spec.byteorder) if size in (1, 2, 4, 8) else f"V{size}"
         result = np.dtype(dtype)
         if result.itemsize != size:
             raise MapError(f"dtype {result} has {result.itemsize} bytes: expected {size}", self.name)
@@ -255,6 +256,11 @@ class BpfMap(MutableMapping[bytes, bytes]):
 
     def _shown(self, key: bytes) -> str:
         return key.hex(" ")
+
+
+def number_type(size: int, byteorder: ByteOrder) -> str:
+    """numpy's name of an unsigned number."""
+    return f"{'<' if byteorder == 'little' else '>'}u{size}"
 
 
 def _rows(rows: NDArray[Any]) -> Iterator[bytes]:

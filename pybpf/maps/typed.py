@@ -119,7 +119,8 @@ def type_codec(spec: MapSpec, what: Literal["key", "value"]) -> Codec:
     btf = spec.btf
     if btf is None or id is None:
         is_index = what == "key" and "array" in spec.type and size == 4
-        return codec("<I" if is_index else None, size)
+        order = "<" if spec.byteorder == "little" else ">"
+        return codec(f"{order}I" if is_index else None, size)
     from pybpf.btf.encoding import encode_value
     from pybpf.btf.values import read_value
 

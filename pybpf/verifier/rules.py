@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pybpf.instruction import Instruction
 from pybpf.isa import Kind, Operand
-from pybpf.program import Program, RefKind
+from pybpf.program import Program
 from pybpf.program_types import Policy
 from pybpf.verifier.cfg import StructureError
 
@@ -15,9 +15,7 @@ def check_rules(program: Program, policy: Policy) -> None:
         message = f"the program has {program.size} slots, more than {policy.max_size}"
         raise StructureError("too-long", message, None)
     for pc, instruction in program.code.items():
-        reference = program.references.get(pc)
-        refers_to_function = reference is not None and reference.kind is RefKind.FUNCTION
-        _check(pc, instruction, policy, refers_to_function)
+        _check(pc, instruction, policy, program.function_at(pc) is not None)
 
 
 def _check(pc: int, instruction: Instruction, policy: Policy, refers_to_function: bool) -> None:

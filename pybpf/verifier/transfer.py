@@ -15,7 +15,7 @@ from pybpf.isa import Kind, Operand
 from pybpf.memory import MAX_FRAMES, MAX_PACKET, function_address
 from pybpf.program import Program, RefKind
 from pybpf.program_types import Entry, FieldKind, ProgramType
-from pybpf.semantics import U64
+from pybpf.semantics import OTHER_END, U64
 from pybpf.verifier.arithmetic import Arithmetic, name_of
 from pybpf.verifier.calls import Calls
 from pybpf.verifier.explain import Refusal
@@ -51,8 +51,6 @@ from pybpf.verifier.values import (
 
 Step = Callable[[State], None]
 
-_OTHER_END = {"le": "be", "be": "le"}
-"""What a change of byte order is on a big-endian machine, in terms of a little-endian one."""
 _NOT_ATOMIC = frozenset({Target.PACKET, Target.PACKET_META, Target.CONTEXT, Target.OBJECT})
 
 
@@ -288,7 +286,7 @@ class Transfer:
 
     def _end(self, pc: int, instruction: Instruction) -> Step:
         op, dst = instruction.op, instruction.dst
-        code = op.code if self.program.byteorder == "little" else _OTHER_END.get(op.code, op.code)
+        code = op.code if self.program.byteorder == "little" else OTHER_END[op.code]
 
         def step(state: State) -> None:
             value = self.read(state, dst)
