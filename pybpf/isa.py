@@ -255,13 +255,12 @@ def _atomic_rows() -> Iterator[Op]:
         tag, suffix = ("", "") if size == 8 else ("32", "32")
         kinds = {"dst": ANY, "src": ANY, "offset": ANY}
         where = "(r{dst} {off})"
-        # Addition without fetch is older than the other atomics: clang emits it at every level, but a v1 machine as Oko has
-        # none at all.
+        # Addition without fetch was there from the beginning (Linux, BPF_XADD): clang emits it at every level.
         for name, (imm, sign) in _ATOMIC.items():
             yield Op(
                 opcode, Kind.ATOMIC, name, f"{lock}{where} {sign} {reg}{{src}}",
                 f"a{name}{suffix} [%r{{dst}}{{off}}],%r{{src}}", width, size, Operand.REG, group,
-                isa=2 if name == "add" else 3, imm=imm, **kinds,
+                isa=1 if name == "add" else 3, imm=imm, **kinds,
             )  # fmt: skip
             yield Op(
                 opcode, Kind.ATOMIC, f"fetch_{name}", f"{reg}{{src}} = atomic_fetch_{name}({call}{where}, {reg}{{src}})",
@@ -345,6 +344,10 @@ def _kernel_rows() -> Iterator[Op]:
 
 KERNEL_OPS: Final[tuple[Op, ...]] = tuple(_kernel_rows())
 """Instructions that clang emits and only Linux's kernel can run."""
+
+
+INCLUDED: Final = {"base32": "base64", "divmul32": "divmul64", "atomic32": "atomic64"}
+"""Conformance group -> the group that has all its instructions, too (RFC 9669, section 2.4)."""
 
 
 def _by_opcode(ops: Iterable[Op]) -> dict[int, tuple[Op, ...]]:

@@ -25,9 +25,7 @@ __attribute__((section("memory"), used)) u64 small(u64 *m, u64 n) {
     u64 sum = 0;
     for (u64 i = 0; i < n; i++) sum += m[i];
     if ((u32)sum < 7) sum = 1;
-#if LEVEL >= 2 || ADDITION
     __sync_fetch_and_add(m, 1);
-#endif
     return sum;
 }
 #if LEVEL >= 3
@@ -50,7 +48,7 @@ pytestmark = [
 
 
 @cache
-def compiled(level: int, *extra: str) -> tuple[Program, ...]:
+def compiled(level: int) -> tuple[Program, ...]:
     assert CLANG is not None
     options = [
         "-target",
@@ -65,7 +63,7 @@ def compiled(level: int, *extra: str) -> tuple[Program, ...]:
         "-o",
         "-",
     ]
-    done = subprocess.run([CLANG, *options, *extra], input=SOURCE.encode(), capture_output=True, check=True)
+    done = subprocess.run([CLANG, *options], input=SOURCE.encode(), capture_output=True, check=True)
     return tuple(load(done.stdout).programs.values())
 
 
@@ -79,12 +77,15 @@ def test_clang_emits_a_level_s_rows_and_none_of_a_newer_one(level):
     assert max(levels(level)) == level
 
 
-def test_an_addition_in_memory_is_of_level_2_though_clang_emits_it_for_1():
-    """Machines of level 1, as Oko's, do not know it; clang has no form for them, so it takes Linux's."""
-    newer = {
-        each.op for program in compiled(1, "-DADDITION") for each in program.code.values() if each.op.isa > 1
+def test_an_addition_in_memory_is_of_every_level():
+    """Linux always had it, and clang has no other form for it before v3."""
+    codes = {
+        each.op.code
+        for program in compiled(1)
+        for each in program.code.values()
+        if each.op.kind is Kind.ATOMIC
     }
-    assert {(op.kind, op.code, op.isa) for op in newer} == {(Kind.ATOMIC, "add", 2)}
+    assert codes == {"add"}
 
 
 def test_v4_is_nearly_all_of_its_rows():

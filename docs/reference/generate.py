@@ -29,7 +29,7 @@ KINDS: Final = {
         "Byte order",
         "4.2",
         "The lower 16, 32 or 64 bits, from the machine's order to little-endian or big-endian, or swapped; the bits above "
-        "become zero. pybpf's machine is little-endian on every host.",
+        "become zero. The machine's order is that of the object.",
     ),
     Kind.LOAD_IMM64: (
         "Wide loads",

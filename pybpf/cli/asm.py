@@ -43,7 +43,7 @@ from pybpf.syntax import Syntax
     help="As clang and llvm-objdump write, or as binutils and uBPF do.",
 )
 def command(file: str, output: str | None, type: str | None, syntax: Syntax) -> None:
-    """Assemble text to bytecode: 8 bytes a slot, little-endian, without a container.
+    """Assemble text to bytecode: 8 bytes a slot, little-endian unless the text says .byteorder big, without a container.
 
     Bytecode holds no maps: an instruction that loads the address of a map keeps the map's number, counted in the order in which the
     text first refers to them.
@@ -51,7 +51,10 @@ def command(file: str, output: str | None, type: str | None, syntax: Syntax) -> 
     target = output or _beside(file)
     with blaming(file):
         program = assemble(read_text(file), type=type, name=PurePath(file).stem, syntax=syntax)
-        code = encode([_numbered(program, pc, instruction) for pc, instruction in program.code.items()])
+        code = encode(
+            [_numbered(program, pc, instruction) for pc, instruction in program.code.items()],
+            program.byteorder,
+        )
     with blaming(target), click.open_file(target, "wb") as stream:
         stream.write(code)
     if target != "-":

@@ -31,6 +31,10 @@ class Policy:
     """Immediate shifts may be as wide as the register or wider; execution masks the amount."""
     isa: int = 4
     """The newest ISA level (clang's -mcpu=v1 to v4) whose instructions are accepted."""
+    groups: tuple[str, ...] | None = None
+    """The conformance groups (RFC 9669, section 2.4) whose instructions are accepted, None for all; one of 64 bits includes the
+    one of 32. Oko, say, is ``Policy(isa=1, groups=("base64", "divmul64"))``.
+    """
     max_size: int = 1_000_000
     """Slots of a program (Linux, BPF_COMPLEXITY_LIMIT_INSNS)."""
     max_instructions: int = 1 << 40

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pybpf.instruction import Instruction
-from pybpf.isa import Kind, Operand
+from pybpf.isa import INCLUDED, Kind, Operand
 from pybpf.program import Program
 from pybpf.program_types import Policy
 from pybpf.verifier.cfg import StructureError
@@ -23,6 +23,10 @@ def _check(pc: int, instruction: Instruction, policy: Policy, refers_to_function
     if op.isa > policy.isa:
         message = f"unknown opcode 0x{op.opcode:02x} under ISA v{policy.isa}: it is new in v{op.isa}"
         raise StructureError("isa-level", message, pc)
+    groups = policy.groups
+    if groups is not None and op.group not in groups and INCLUDED.get(op.group) not in groups:
+        message = f"unknown opcode 0x{op.opcode:02x}: group {op.group} is not among the policy's ({', '.join(groups)})"
+        raise StructureError("conformance-group", message, pc)
     if writes(instruction) == 10:
         raise StructureError("frame-pointer", "r10 is read only", pc)
     if not policy.functions and (op.kind is Kind.CALL_LOCAL or refers_to_function):

@@ -30,8 +30,8 @@ def test_the_table_of_policies_has_every_field_with_its_values():
     }
 
 
-def _value(text: str) -> bool | int:
-    if text in ("yes", "no"):
-        return text == "yes"
+def _value(text: str) -> bool | int | None:
+    if text in ("yes", "no", "all"):
+        return {"yes": True, "no": False, "all": None}[text]
     base, _, power = text.replace(",", "").partition("**")
     return int(base) ** int(power or 1)

@@ -40,6 +40,22 @@ def test_newer_instructions_are_unknown_to_older_levels(row: Op) -> None:
     assert refusal(EXIT, instruction, policy=Policy(isa=row.isa)) is None
 
 
+@pytest.mark.parametrize("row", OPS, ids=label)
+def test_a_policy_can_name_the_groups_that_it_has(row: Op) -> None:
+    """A row is accepted with its own group, and with the one that includes it, and with no other."""
+    instruction = Instruction(row, imm=row.imm if row.imm is not None else 1)
+    groups = {each.group for each in OPS}
+    accepting = {
+        group
+        for group in groups
+        if refusal(EXIT, instruction, policy=Policy(groups=("base64", group))) is None
+    }
+    if row.group in ("base32", "base64"):
+        assert accepting == groups
+    else:
+        assert accepting == {row.group, row.group.replace("32", "64")}
+
+
 @pytest.mark.parametrize(
     "row", [row for row in OPS if row.kind is Kind.ALU and row.operand is Operand.IMM], ids=label
 )
