@@ -163,6 +163,8 @@ def _ubpf(op: Op) -> Iterator[str]:
         case Kind.ATOMIC, "load_acquire" | "store_release":
             return
         case Kind.ATOMIC, code:
+            if code == "add":  # binutils before 2.41
+                yield f"xadd{'w' if op.size == 4 else 'dw'} [%r{{dst}}{{off}}],%r{{src}}"
             yield f"lock {code.replace('_', ' ')}{suffix} [%r{{dst}}{{off}}],%r{{src}}"
         case Kind.END, code:
             yield f"{code.replace('bswap', 'swap')}{op.width} %r{{dst}}"

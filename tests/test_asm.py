@@ -298,6 +298,8 @@ def test_spellings_of_one_instruction(text: str, same: str):
         ("swap64 %r1", "r1 = bswap64 r1"),
         ("aadd32 [%r10-4],%r1", "lock *(u32 *)(r10 - 4) += w1"),
         ("lock add32 [%r10-4], %r1", "lock *(u32 *)(r10 - 4) += w1"),
+        ("xaddw [%r10-4],%r1", "lock *(u32 *)(r10 - 4) += w1"),
+        ("xadddw [%r10-8],%r1", "lock *(u64 *)(r10 - 8) += r1"),
         ("lock fetch add [%r10-8], %r1", "r1 = atomic_fetch_add((u64 *)(r10 - 8), r1)"),
         ("lock cmpxchg [%r10-8], %r1", "r0 = cmpxchg_64(r10 - 8, r0, r1)"),
         ("jal -70000", "gotol -70000"),

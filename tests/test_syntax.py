@@ -57,25 +57,31 @@ LLVM_LACKS = {"map_fd", "map_value_fd", "variable", "function", "map_index", "ma
 LLVM_READS = {"local", "gotol", "ind"}
 
 
+both_orders = pytest.mark.parametrize(("target", "order"), [("bpfel", "little"), ("bpfeb", "big")])
+
+
 @pytest.mark.oracle
-def test_llvm_assembles_what_we_write(tool: Tool, tmp_path: Path):
+@both_orders
+def test_llvm_assembles_what_we_write(tool: Tool, tmp_path: Path, target: str, order: ByteOrder):
     """The bytes of every row, from the text of the disassembler."""
     instructions = samples(tuple(row for row in OPS + KERNEL_OPS if row.code not in LLVM_LACKS | LLVM_READS))
     instructions += [i for i in samples() if i.op.code == "gotol" and abs(i.imm) < 1 << 15]
     text = "\n".join(map(write, instructions)) + "\n"
-    target = tmp_path / "rows.o"
-    run(tool("llvm-mc-22"), "-triple", "bpfel", "-mcpu=v4", "-filetype=obj", "-o", str(target), stdin=text)
-    assert decode(section(target)) == decode(encode(instructions))
+    path = tmp_path / "rows.o"
+    run(tool("llvm-mc-22"), "-triple", target, "-mcpu=v4", "-filetype=obj", "-o", str(path), stdin=text)
+    assert section(path) == encode(instructions, order)
 
 
 @pytest.mark.oracle
-def test_we_assemble_what_llvm_writes(tool: Tool, tmp_path: Path):
+@both_orders
+def test_we_assemble_what_llvm_writes(tool: Tool, tmp_path: Path, target: str, order: ByteOrder):
     """Every row that LLVM has, disassembled by it."""
     instructions = samples(tuple(row for row in OPS + KERNEL_OPS if row.code not in LLVM_LACKS | {"ind"}))
-    target = tmp_path / "rows.o"
-    octets = ",".join(map(str, encode(instructions)))
-    run(tool("llvm-mc-22"), "-triple", "bpfel", "-filetype=obj", "-o", str(target), stdin=f".byte {octets}\n")
-    listing = run(tool("llvm-objdump-22"), "-d", "--mcpu=v4", str(target))
+    instructions += [replace(each, imm=0) for each in samples() if each.op.code == "ind"]
+    path = tmp_path / "rows.o"
+    octets = ",".join(map(str, encode(instructions, order)))
+    run(tool("llvm-mc-22"), "-triple", target, "-filetype=obj", "-o", str(path), stdin=f".byte {octets}\n")
+    listing = run(tool("llvm-objdump-22"), "-d", "--mcpu=v4", str(path))
     texts = [match[2] for line in listing.splitlines() if (match := LISTED.match(line))]
     assert len(texts) == len(instructions)
     for text, instruction in zip(texts, instructions, strict=True):
@@ -95,31 +101,38 @@ def test_labels_mean_what_llvm_makes_of_them(tool: Tool, tmp_path: Path, cpu: st
 
 
 # Instructions that binutils 2.40 does not have in its normal syntax.
-AS_LACKS = {"sdiv", "smod", "bswap", "movs8", "movs16", "movs32", "memsx", "gotol"} | {
-    "local",
-    "kfunc",
-    "register",
-}
+AS_LACKS = {"sdiv", "smod", "bswap", "movs8", "movs16", "movs32", "memsx", "gotol", "local", "kfunc"}
+AS_ROWS = tuple(
+    row
+    for row in OPS
+    if row.code not in AS_LACKS | LLVM_LACKS and (row.kind is not Kind.ATOMIC or row.code == "add")
+)
+"""Calls through registers belong to its dialect xBPF; of the atomics it has additions, under an older name."""
+
+gnu_orders = pytest.mark.parametrize(("option", "order"), [("--EL", "little"), ("--EB", "big")])
 
 
 @pytest.mark.oracle
-def test_binutils_assembles_our_mnemonics(tool: Tool, tmp_path: Path):
+@gnu_orders
+def test_binutils_assembles_our_mnemonics(tool: Tool, tmp_path: Path, option: str, order: ByteOrder):
     """Displacements are not negative: before 2.41 the assembler wants ``[%r1+-8]``."""
-    rows = tuple(row for row in OPS if row.code not in AS_LACKS | LLVM_LACKS and row.kind is not Kind.ATOMIC)
-    instructions = samples(rows, offsets=(0, 7, 0x7FFF))
+    instructions = samples(AS_ROWS, offsets=(0, 7, 0x7FFF))
     source, target = tmp_path / "rows.s", tmp_path / "rows.o"
-    source.write_text("".join(write(each, "mnemonic") + "\n" for each in instructions))
-    run(tool("bpf-as"), "--EL", "-o", str(target), str(source))
-    assert decode(section(target)) == decode(encode(instructions))
+    text = "".join(write(each, "mnemonic") + "\n" for each in instructions)
+    source.write_text(
+        re.sub(r"^aadd(32)?", lambda m: "xaddw" if m[1] else "xadddw", text, flags=re.MULTILINE)
+    )
+    run(tool("bpf-as"), option, "-mxbpf", "-o", str(target), str(source))
+    assert section(target) == encode(instructions, order)
 
 
 @pytest.mark.oracle
-def test_binutils_writes_what_we_assemble(tool: Tool, tmp_path: Path):
-    rows = tuple(row for row in OPS if row.code not in AS_LACKS | LLVM_LACKS and row.kind is not Kind.ATOMIC)
-    instructions = samples(rows)
+@gnu_orders
+def test_binutils_writes_what_we_assemble(tool: Tool, tmp_path: Path, option: str, order: ByteOrder):
+    instructions = samples(tuple(row for row in AS_ROWS if row.code != "register"))
     source, target = tmp_path / "rows.s", tmp_path / "rows.o"
-    source.write_text(f".byte {','.join(map(str, encode(instructions)))}\n")
-    run(tool("bpf-as"), "--EL", "-o", str(target), str(source))
+    source.write_text(f".byte {','.join(map(str, encode(instructions, order)))}\n")
+    run(tool("bpf-as"), option, "-o", str(target), str(source))
     listing = run(tool("bpf-objdump"), "-d", str(target)).splitlines()
     texts = [match[1] for line in listing if (match := re.match(r" +[0-9a-f]+:\t[^\t]+\t(\S.*)", line))]
     assert len(texts) == len(instructions)

@@ -14,6 +14,7 @@ from pybpf import (
     Reference,
     RefKind,
     SourceLine,
+    UnsupportedError,
     disassemble,
     instantiate,
     load,

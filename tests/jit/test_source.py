@@ -97,6 +97,7 @@ CHANGES = {
     "the order of maps": program(maps=(FLOWS, SESSIONS)),
     "the type of a map": program(maps=(replace(SESSIONS, type="array"), FLOWS)),
     "a map that is read-only": program(maps=(replace(SESSIONS, type="array", read_only=True), FLOWS)),
+    "the byte order": program(byteorder="big"),
     "what the program is given": type_(entry=FILTER.entry),
     "the clock": type_(clock="realtime"),
     "no machine code for a helper": type_(
@@ -123,6 +124,16 @@ CHANGES = {
 def test_what_changes_the_text_changes_the_identity(change):
     before = ProgramSource(verified())
     after = ProgramSource(change(verified()))
+    assert after.text() != before.text()
+    assert after.identity != before.identity
+
+
+def test_what_a_register_may_call_is_part_of_it():
+    proof = verified("r6 = 5\n if r1 != 0 goto known\n r6 = 7\nknown:\n callx r6\n r0 = 1\n exit")
+    assert proof.facts.callees == {3: (5, 7)}
+    fewer = replace(proof.facts, callees={3: (5,)})
+    before = ProgramSource(proof)
+    after = ProgramSource(VerifiedProgram(proof.program, proof.type, fewer))
     assert after.text() != before.text()
     assert after.identity != before.identity
 
