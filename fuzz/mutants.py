@@ -20,6 +20,9 @@ MAX_SLOTS: Final = 1500
 
 REAL_TYPES: Final = ("xdp", "filter", "tc", "socket_filter")
 
+UNNAMED: Final = "tc"
+"""The type of programs whose section names none: those are mostly reached by tail calls of traffic control's programs."""
+
 VALUES: Final = (0, 1, 2, 4, 8, 0x10, 0x7F, 0x80, 0xFF)
 
 
@@ -46,6 +49,7 @@ def real_programs(paths: Sequence[Path]) -> Iterator[Program]:
         except BpfError:
             continue
         for program in programs.values():
-            if program.type in REAL_TYPES and program.size <= MAX_SLOTS and program.defect is None:
-                type_ = program_types.get(program.type).at(program.section or "")
+            name = program.type or UNNAMED
+            if name in REAL_TYPES and program.size <= MAX_SLOTS and program.defect is None:
+                type_ = program_types.get(name).at(program.section)
                 yield replace(program, type=type_, lines={})

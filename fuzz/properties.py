@@ -9,7 +9,9 @@ from typing import Final
 
 import fuzz.agreement
 import fuzz.engines
+import fuzz.enumeration
 import fuzz.invariance
+import fuzz.refusals
 from fuzz.case import Case
 from fuzz.facts import FactCheck
 from fuzz.membership import Membership
@@ -119,10 +121,41 @@ def kernel(subject: Subject, statistics: Statistics) -> None:
         statistics.kernel_laxer[getattr(subject.refusal, "reason", type(subject.refusal).__name__)] += 1
 
 
+def enumerated(subject: Subject, statistics: Statistics) -> None:
+    """What the exploration accepts is accepted on every path by itself. Raises `Differs`."""
+    type_, reason = subject.case.type, getattr(subject.refusal, "reason", "")
+    if subject.refusal is not None and reason not in fuzz.refusals.MACHINE:
+        return
+    try:
+        refusal = fuzz.enumeration.refused(subject.case.program, type_)
+    except (fuzz.enumeration.TooMany, BpfError):
+        return
+    statistics.enumerated += 1
+    if subject.watched is not None and refusal is not None:
+        raise fuzz.enumeration.Differs(
+            f"accepted, and the path to pc {refusal.pc} is refused: {refusal.message}"
+        )
+    if subject.refusal is not None and refusal is None:
+        statistics.joined_away[reason] += 1
+
+
+def refused(subject: Subject, statistics: Statistics) -> None:
+    """The path that a definite refusal names goes wrong, where its reason says so; and how many refused programs do. Raises `NoFault`."""
+    error = subject.refusal
+    if error is None:
+        return
+    outcome = fuzz.refusals.tried(subject.case, error)
+    reason = getattr(error, "reason", type(error).__name__)
+    explanation = getattr(error, "explanation", None)
+    statistics.outcomes[reason, explanation is not None and explanation.definite, outcome.value] += 1
+
+
 COSTLY: Final[dict[str, Property]] = {
     "engines": engines,
     "invariant": invariant,
     "kernel": kernel,
+    "enumerated": enumerated,
+    "refused": refused,
 }
 """Properties that take longer than the runs do: a campaign may check them for some programs only."""
 

@@ -20,8 +20,11 @@ class Statistics:
     programs: int = 0
     accepted: int = 0
     refused: Counter[str] = field(default_factory=Counter)
-    harmless: int = 0
-    """Refused programs that no packet made trap."""
+    outcomes: Counter[tuple[str, bool, str]] = field(default_factory=Counter)
+    """Refused programs by reason, whether the refusal was definite, and what running them came to (`fuzz.refusals`)."""
+    enumerated: int = 0
+    joined_away: Counter[str] = field(default_factory=Counter)
+    """Programs refused although every path by itself is accepted, by reason."""
     runs: int = 0
     followed: int = 0
     instructions: int = 0
@@ -51,6 +54,27 @@ class Statistics:
         self.rows.update({instruction.op for instruction in program.code.values()})
         self.helpers.update(verified.type.helpers[number].name for number in verified.facts.helpers)
 
+    def _precision(self) -> Iterator[str]:
+        """What running the refused programs showed."""
+        total: Counter[str] = Counter()
+        reasons: dict[str, Counter[str]] = {}
+        for (reason, definite, outcome), number in self.outcomes.items():
+            total[outcome] += number
+            reasons.setdefault(reason, Counter())[outcome] += number
+            reasons[reason]["definite"] += number * definite
+        run = total["faults"] + total["harmless"]
+        if run:
+            yield (
+                f"refused for what a run may do: {run} run on many inputs, {total['faults']} go wrong, "
+                f"{total['harmless']} never did; {total['not run']} break rules that no run breaks"
+            )
+        for reason, counts in sorted(reasons.items()):
+            if counts["faults"] or counts["harmless"]:
+                yield f"    {reason:<24}{counts['faults']} go wrong, {counts['harmless']} do not; {counts['definite']} definite"
+        if self.enumerated:
+            lost = ", ".join(f"{reason} {number}" for reason, number in self.joined_away.most_common())
+            yield f"{self.enumerated} programs small enough to follow every path; refused though every path is accepted: {lost or 'none'}"
+
     def report(self) -> Iterator[str]:
         """Lines for people."""
         accepted = 100 * self.accepted / max(self.programs, 1)
@@ -60,9 +84,10 @@ class Statistics:
             yield f"slots of a program: {total / max(self.programs, 1):.0f} on average, {max(self.sizes)} at most"
         yield f"{self.runs} runs, {self.followed} of them followed, {self.instructions} instructions, {self.cut} runs cut short; {self.native_runs} runs of native code compared"
         refused = self.programs - self.accepted
-        yield f"{refused} refused, {self.harmless} of them trapped on no packet"
+        yield f"{refused} refused"
         for reason, count in self.refused.most_common():
             yield f"    {reason:<24}{count}"
+        yield from self._precision()
         rows = [op for op in OPS if op.code not in NEVER]
         missing = [op for op in rows if op not in self.rows]
         yield f"instructions in accepted programs: {len(rows) - len(missing)} of {len(rows)} rows"
