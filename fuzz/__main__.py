@@ -11,8 +11,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from fuzz import corpus as cases
 from fuzz import kernel
-from fuzz.campaign import CORPUS, Report, campaign, save
+from fuzz.campaign import Report, campaign
 from fuzz.properties import COSTLY, PROPERTIES
 from fuzz.recipe import SOURCES
 
@@ -55,9 +56,10 @@ EVERY: float = 30.0
 @click.option(
     "--corpus",
     type=click.Path(file_okay=False, path_type=Path),
-    default=CORPUS,
+    default=cases.FOLDER,
     help="Where findings are saved.",
 )
+@click.option("--grow", is_flag=True, help="Save cases that show what none in the corpus shows, too.")
 def main(
     seconds: float | None,
     count: int | None,
@@ -67,6 +69,7 @@ def main(
     every: int,
     sources: tuple[str, ...],
     corpus: Path,
+    grow: bool,
 ) -> None:
     """Generate programs and check that what pybpf says of them is true.
 
@@ -88,6 +91,7 @@ def main(
             scratch=Path(scratch),
             progress=display.show,
             every=every,
+            known=cases.known(corpus) if grow else None,
         )
     for line in report.statistics.report():
         console.print(line, markup=False)
@@ -108,7 +112,7 @@ class _Display:
 
     def __init__(self, console: Console, corpus: Path, seconds: float | None, count: int | None) -> None:
         self._corpus = corpus
-        self._told = 0
+        self._told = self._kept = 0
         self._start = self._last = time.monotonic()
         self._seconds = seconds
         self._console = console
@@ -127,12 +131,16 @@ class _Display:
     def show(self, report: Report) -> None:
         """Show the counts so far, and what is new."""
         for finding in report.findings[self._told :]:
-            path = save(finding, self._corpus)
+            path = cases.save(finding.message.split(":", 1)[0].lower(), finding.text, self._corpus)
             self._console.print(f"found: {finding.message}\nsaved: {path}", markup=False, style="red")
         self._told = len(report.findings)
+        for news in report.news[self._kept :]:
+            cases.save("kept", news.text, self._corpus)
+        self._kept = len(report.news)
         statistics, now = report.statistics, time.monotonic()
         rate = statistics.programs / max(now - self._start, 1e-9)
         text = f"{statistics.programs} programs ({rate:.0f}/s), {statistics.runs} runs, {len(report.findings)} found"
+        text += f", {self._kept} kept" if self._kept else ""
         done = statistics.programs if self._counts else now - self._start
         self._bar.update(self._task, completed=done, description=text)
         if not self._console.is_terminal and now - self._last > EVERY:

@@ -83,7 +83,7 @@ def comparable(program: Program) -> bool:
     hashes = any(spec.type == "hash" for spec in program.maps)
     if called & set(VARYING) or (hashes and called & set(CHANGING) and "map_lookup_elem" in called):
         return False
-    if any(reference.kind is not RefKind.MAP for reference in program.references.values()):
+    if any(r.kind not in (RefKind.MAP, RefKind.VALUE) for r in program.references.values()):
         return False
     try:
         pybpf.verify(program, policy=policy)

@@ -74,6 +74,8 @@ def byte_order(w: Writer) -> None:
     """r = be16 r"""
     row = w.c.among(BYTE_ORDERS)
     register = w.changeable(w.c.among(w.numbers()))
+    if w.c.chance(40):
+        w.code.alu("and", register, w.c.among((0xFF, 0xFFFF, 0x7F00, 0xF)))
     w.code.end(row, register)
     w.set(register, w.unknown(row.width))
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,6 +15,7 @@ from random import Random
 from typing import Final
 
 from fuzz.case import Case
+from fuzz.corpus import NEWS, Pair, pairs
 from fuzz.properties import COSTLY, check
 from fuzz.recipe import Recipe, drawn
 from fuzz.shrink import smallest
@@ -31,8 +31,6 @@ BATCHES: Final = 200
 MOST_FINDINGS: Final = 2
 """A batch ends after so many: what one mistake breaks, it breaks often."""
 
-CORPUS: Final = Path(__file__).parent / "corpus"
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -43,12 +41,21 @@ class Finding:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """A case that shows what the corpus did not show when its batch began."""
+
+    text: str
+    pairs: frozenset[Pair]
+
+
 @dataclass(slots=True)
 class Report:
     """The outcome of a batch, or of a campaign."""
 
     statistics: Statistics = field(default_factory=Statistics)
     findings: list[Finding] = field(default_factory=list)
+    news: list[News] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +71,15 @@ class Work:
     every: int = 1
     notes: Path | None = None
     """A file in which the recipe under way is kept, for when the process dies of it."""
+    known: frozenset[Pair] | None = None
+    """What the corpus shows, if it is to grow."""
 
 
 def batch(work: Work) -> Report:
     """Check a batch of programs."""
     report = Report()
     random = Random(f"{work.source} {work.seed}")
-    number = 0
+    number, known = 0, work.known
     while number < work.examples and len(report.findings) < MOST_FINDINGS:
         recipe = drawn(random, work.source)
         if work.notes is not None:
@@ -83,6 +92,11 @@ def batch(work: Work) -> Report:
         error = _failure(case, names, report.statistics)
         if error is not None:
             report.findings.append(_finding(recipe, names, error, work.seed))
+        elif known is not None:
+            new = pairs(report.statistics.latest) - known
+            if len(new) >= NEWS:
+                known |= new
+                report.news.append(News(text_of(case), new))
     return report
 
 
@@ -126,8 +140,12 @@ def campaign(
     scratch: Path,
     progress: Callable[[Report], None],
     every: int = 1,
+    known: frozenset[Pair] | None = None,
 ) -> Report:
-    """Check programs until so many are done or so much time is over; `progress` is shown the report as it grows."""
+    """Check programs until so many are done or so much time is over; `progress` is shown the report as it grows.
+
+    `known` is what the corpus shows: then cases that show more are told of.
+    """
     total = Report()
     until = time.monotonic() + seconds if seconds is not None else None
     batches = _batches(sources, tuple(names), seed, programs, every, scratch)
@@ -138,6 +156,7 @@ def campaign(
                 work = next(batches, None)
                 if work is None:
                     break
+                work = replace(work, known=known)
                 running[pool.submit(batch, work)] = work
             if not running:
                 return total
@@ -153,6 +172,11 @@ def campaign(
                 work.notes.unlink(missing_ok=True)
                 total.statistics.add(report.statistics)
                 total.findings += report.findings
+                for news in report.news:
+                    assert known is not None
+                    if len(news.pairs - known) >= NEWS:
+                        known |= news.pairs
+                        total.news.append(news)
             progress(total)
 
 
@@ -179,12 +203,3 @@ def _batches(
         own = seed * 1_000_003 + number
         yield Work(sources[number % len(sources)], names, own, examples, every, scratch / str(own))
         left = None if left is None else left - examples
-
-
-def save(finding: Finding, folder: Path = CORPUS) -> Path:
-    """Write a finding into a folder, under a name that equal findings share."""
-    folder.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256(finding.text.encode()).hexdigest()[:10]
-    path = folder / f"{finding.message.split(':', 1)[0].lower()}-{digest}.bpf"
-    path.write_text(finding.text)
-    return path

@@ -118,6 +118,8 @@ def map_entries(specs: Sequence[MapSpec], blob: bytes) -> dict[str, Entries]:
     random = Random(blob)
     contents: dict[str, Entries] = {}
     for spec in specs:
+        if spec.read_only:
+            continue
         entries = []
         for key in range(min(spec.max_entries, random.randrange(5))):
             fill = random.choice((b"\0", b"\xff", b"\1", b"\x80", random.randbytes(spec.value_size)))
@@ -127,7 +129,7 @@ def map_entries(specs: Sequence[MapSpec], blob: bytes) -> dict[str, Entries]:
     return contents
 
 
-PACKETS: Final = 6
+PACKETS: Final = 8
 
 _blob: Final = st.binary(max_size=4)
 

@@ -14,6 +14,7 @@ R10: Final = 10
 
 _IMM64: Final = op(Kind.LOAD_IMM64, "imm")
 _MAP: Final = op(Kind.LOAD_IMM64, "map_fd")
+_MAP_VALUE: Final = op(Kind.LOAD_IMM64, "map_value_fd")
 _HELPER: Final = op(Kind.CALL, "helper")
 _LOCAL: Final = op(Kind.CALL_LOCAL, "local")
 _JA: Final = op(Kind.JUMP, "ja")
@@ -45,6 +46,7 @@ class Code:
         self._rows: list[tuple[Instruction, Label | None]] = []
         self._places: dict[Label, int] = {}
         self._maps: dict[int, str] = {}
+        self._offsets: dict[int, int] = {}
         self._functions: dict[Label, str] = {}
         self.slots = 0
 
@@ -108,6 +110,16 @@ class Code:
         self._maps[self.slots] = name
         self.put(Instruction(_MAP, dst, _MAP.src or 0))
 
+    def map_value(self, dst: int, name: str, offset: int) -> None:
+        """dst = the address of a byte of the only value of a map."""
+        self._maps[self.slots] = name
+        self._offsets[self.slots] = offset
+        self.put(Instruction(_MAP_VALUE, dst, _MAP_VALUE.src or 0))
+
+    def packet(self, row: Op, place: int, index: int = 0) -> None:
+        """r0 = bytes of the packet at a place, or so far behind the number in a register."""
+        self.put(Instruction(row, 0, index, 0, place))
+
     def call(self, helper: int) -> None:
         """Call a helper by its number."""
         self.put(Instruction(_HELPER, imm=helper))
@@ -140,7 +152,12 @@ class Code:
             "generated",
             code,
             type,
-            references={pc: Reference(RefKind.MAP, name) for pc, name in self._maps.items()},
+            references={
+                pc: Reference(RefKind.VALUE, name, self._offsets[pc])
+                if pc in self._offsets
+                else Reference(RefKind.MAP, name)
+                for pc, name in self._maps.items()
+            },
             maps=tuple(maps[name] for name in dict.fromkeys(self._maps.values())),
             functions={
                 start: Subprogram(starts[start], start, end - start)

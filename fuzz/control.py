@@ -246,9 +246,7 @@ def _declare(w: Writer) -> Function:
     parameters = tuple(w.c.among(kinds) for _ in range(w.c.integer(0, 3)))
     pointers = [i for i, kind in enumerate(parameters) if isinstance(kind, (Buffer, Packet))]
     returned = w.c.among(pointers) if pointers and w.c.chance(25) else None
-    function = Function(f"f{len(w.functions) + 1}", Label(), parameters, returned)
-    w.functions.append(function)
-    return function
+    return w.declare(parameters, returned)
 
 
 def _pass(w: Writer, number: int, kind: Kind) -> None:

@@ -3,7 +3,7 @@
     blobs (bytes for each statement) --Writer--> Program
 
 The writer knows which register holds a number, a packet pointer, a map value, ... and writes code that makes sense there
-(`fuzz.writer`); the statements that it knows stand in `fuzz.arithmetic`, `stack`, `packets`, `maps` and `control`. One program
+(`fuzz.writer`); the statements that it knows stand in `fuzz.arithmetic`, `stack`, `packets`, `maps`, `control` and `linux`. One program
 in four is written carelessly, with mistakes, so that refusals are exercised too.
 """
 
@@ -15,21 +15,24 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from fuzz import arithmetic, control, maps, packets, stack
+from fuzz import arithmetic, control, linux, maps, packets, stack
 from fuzz.choices import SIZE
 from fuzz.writer import Writer
 from pybpf import Program, ProgramType
-from pybpf.program_types import FILTER, XDP, Policy
+from pybpf.program_types import FILTER, MEMORY, TC, XDP, Policy
 
 TYPES: Final[tuple[ProgramType, ...]] = (
     FILTER,
     XDP,
     replace(XDP, policy=Policy(pointer_leaks=False)),
     replace(FILTER, policy=Policy()),
+    MEMORY,
+    TC,
 )
-"""What programs are written for: Oko's filters, XDP as root may load it, XDP that leaks nothing, filters with loops and leaks."""
+"""What programs are written for: Oko's filters, XDP as root may load it, XDP that leaks nothing, filters with loops and leaks,
+programs over memory, and classifiers, which pybpf verifies and does not run."""
 
-STATEMENTS: Final = (arithmetic, stack, packets, maps, control)
+STATEMENTS: Final = (arithmetic, stack, packets, maps, control, linux)
 """The modules whose statements are used: importing one registers them."""
 
 MAX_STATEMENTS: Final = 60

@@ -24,8 +24,11 @@ from pybpf.program_types import LINUX_MAPS
 _SYSCALL: Final = {"x86_64": 321, "aarch64": 280}
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _, _MAP_NEXT_KEY, _PROG_LOAD = range(6)
 _PROG_TEST_RUN: Final = 10
+_MAP_FREEZE: Final = 22
+_READ_ONLY: Final = 1 << 7
+"""BPF_F_RDONLY_PROG"""
 
-PROGRAM_TYPES: Final = {"xdp": 6}
+PROGRAM_TYPES: Final = {"socket_filter": 1, "tc": 3, "xdp": 6}
 """The program types that are asked about, with Linux's numbers."""
 MINIMUM_PACKET: Final = 14
 """Linux tests programs on no packet that is shorter than an Ethernet header."""
@@ -125,7 +128,20 @@ def _bpf(command: int, attributes: ctypes.Structure) -> int:
 
 def _create_map(spec: MapSpec) -> int:
     sizes = (spec.key_size, spec.value_size, spec.max_entries)
-    return _bpf(_MAP_CREATE, _MapAttributes(_MAP_TYPES[spec.type], *sizes, spec.flags))
+    flags = spec.flags | (_READ_ONLY if spec.read_only else 0)
+    fd = _bpf(_MAP_CREATE, _MapAttributes(_MAP_TYPES[spec.type], *sizes, flags))
+    if spec.initial is not None:
+        _update(fd, bytes(spec.key_size), spec.initial)
+    if spec.read_only:
+        # Only what nobody can write any more is constant to Linux's verifier.
+        _bpf(_MAP_FREEZE, _MapAttributes(fd))
+    return fd
+
+
+def _update(fd: int, key: bytes, value: bytes) -> None:
+    key_data = ctypes.create_string_buffer(key, len(key))
+    value_data = ctypes.create_string_buffer(value, len(value))
+    _bpf(_MAP_UPDATE, _ElementAttributes(fd, ctypes.addressof(key_data), ctypes.addressof(value_data)))
 
 
 class Loaded:
@@ -170,13 +186,8 @@ class Loaded:
 
     def update(self, name: str, key: bytes, value: bytes) -> None:
         """Fill in an entry if there is room for it and the map has such keys."""
-        key_data = ctypes.create_string_buffer(key, len(key))
-        value_data = ctypes.create_string_buffer(value, len(value))
-        attributes = _ElementAttributes(
-            self._maps[name], ctypes.addressof(key_data), ctypes.addressof(value_data)
-        )
         with suppress(OSError):
-            _bpf(_MAP_UPDATE, attributes)
+            _update(self._maps[name], key, value)
 
     def contents(self, name: str) -> Mapping[bytes, bytes]:
         """What a map holds."""

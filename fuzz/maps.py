@@ -10,7 +10,7 @@ from fuzz.code import R10, Label, Register, Source
 from fuzz.model import STACK, Frame, Kind, MapValue, Num, Packet, bits, is_pointer
 from fuzz.numbers import number
 from fuzz.stack import SIZES, ZONE
-from fuzz.writer import CONSTANTS, MAPS, Writer, statement
+from fuzz.writer import CONSTANTS, KNOWN, MAPS, Writer, statement
 from pybpf import MapSpec
 from pybpf.helpers import MAP_DELETE, MAP_LOOKUP, Helper
 from pybpf.isa import OPS
@@ -86,6 +86,15 @@ def lookup(w: Writer) -> None:
     register = w.copy(0) if w.c.chance(50) else 0
     if w.c.chance(80):
         null_test(w, w.c.among((register, 0)), w.failure())
+        if w.c.chance(60):
+            use(w, register)
+
+
+def use(w: Writer, register: int) -> None:
+    """Read or write a value, often at an offset that is only known when the program runs."""
+    if w.c.chance(50):
+        register = moved(w, register)
+    touch(w, register)
 
 
 def null_test(w: Writer, register: int, fail: Label) -> None:
@@ -131,19 +140,18 @@ def test(w: Writer) -> None:
 @statement(8, lambda w: bool(w.holding(MapValue)))
 def access(w: Writer) -> None:
     """v[4] = r"""
-    usable = values(w)
-    if not usable:
-        raise Abandon
-    register = w.c.among(usable)
+    touch(w, w.c.among(values(w)))
+
+
+def touch(w: Writer, register: int) -> None:
+    """Read or write at a constant offset from a pointer to a value."""
     value = w.kind(register)
     assert isinstance(value, MapValue)
-    room = MAPS[value.map].value_size - value.high
+    room = KNOWN[value.map].value_size - value.high
     sizes = [size for size in SIZES if value.low + room >= size]
-    if not sizes:
-        raise Abandon
     size = w.c.among(sizes)
     offset = w.slip(w.c.integer(-value.low, room - size), w.c.among((room - size + 1, -value.low - 1)))
-    if w.c.chance(50):
+    if w.c.chance(50) and w.slip(not KNOWN[value.map].read_only, 1):
         source: Source = w.c.among(CONSTANTS)
         if w.numbers() and w.c.chance(60):
             source = Register(w.c.among(w.numbers()))
@@ -157,26 +165,26 @@ def access(w: Writer) -> None:
 @statement(5, lambda w: bool(w.holding(MapValue)))
 def index(w: Writer) -> None:
     """v += i, i below the value's size"""
-    usable = values(w)
-    if not usable:
-        raise Abandon
-    register = w.c.among(usable)
+    register = moved(w, w.c.among(values(w)))
+    if w.c.chance(60):
+        touch(w, register)
+
+
+def moved(w: Writer, register: int) -> int:
+    """A register with a pointer into a value moved by a number that keeps it there."""
     value = w.kind(register)
     assert isinstance(value, MapValue)
-    room = MAPS[value.map].value_size - value.high - 1
-    if room < 1:
-        raise Abandon
+    room = KNOWN[value.map].value_size - value.high - 1
     w.busy.add(register)
     step = number(w, w.slip(w.c.integer(1, room), room + 1))
     known = w.kind(step)
     assert isinstance(known, Num)
-    moved = w.changeable(register)
+    pointer = w.changeable(register)
     if w.c.chance(20) and value.low >= known.high:
-        w.code.alu("sub", moved, Register(step))
-        w.set(moved, replace(value, low=value.low - known.high, high=value.high - known.low))
-    else:
-        w.code.alu("add", moved, Register(step))
-        w.set(moved, replace(value, low=value.low + known.low, high=value.high + known.high))
+        w.code.alu("sub", pointer, Register(step))
+        return w.set(pointer, replace(value, low=value.low - known.high, high=value.high - known.low))
+    w.code.alu("add", pointer, Register(step))
+    return w.set(pointer, replace(value, low=value.low + known.low, high=value.high + known.high))
 
 
 @statement(3)
@@ -257,10 +265,10 @@ def atomic(w: Writer) -> None:
         base = w.c.among(usable)
         value = w.kind(base)
         assert isinstance(value, MapValue)
-        if value.low != value.high:
+        if value.low != value.high or KNOWN[value.map].read_only:
             raise Abandon
         places = range(
-            -(value.low // row.size) * row.size, MAPS[value.map].value_size - value.low - row.size + 1
+            -(value.low // row.size) * row.size, KNOWN[value.map].value_size - value.low - row.size + 1
         )
         offsets = [
             place for place in places if (value.low + place) % row.size == 0 and value.low + place >= 0
@@ -311,7 +319,7 @@ def ordered(w: Writer) -> None:
 def _covers(kind: Kind | None, spec: MapSpec) -> bool:
     if not isinstance(kind, MapValue) or kind.question:
         return False
-    return kind.low >= 0 and kind.high + spec.value_size <= MAPS[kind.map].value_size
+    return kind.low >= 0 and kind.high + spec.value_size <= KNOWN[kind.map].value_size
 
 
 __all__ = ["STACK", "Helper", "MAPS"]

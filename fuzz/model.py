@@ -39,6 +39,11 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
+class Meta:
+    """The first byte of the metadata before the packet."""
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """The program's context."""
 
@@ -74,7 +79,7 @@ class Mixed:
     """Something else on every path: it can be carried about."""
 
 
-Kind = Num | Packet | End | Context | Frame | Buffer | MapValue | Mixed
+Kind = Num | Packet | End | Meta | Context | Frame | Buffer | MapValue | Mixed
 
 LENGTH: Final = 1
 """The name of the packet's length."""

@@ -16,9 +16,6 @@ from pybpf.memory import MAX_PACKET
 LENGTHS: Final = (1, 2, 4, 8, 14, 15, 20, 34, 54)
 """How many bytes a check asks for."""
 
-DATA: Final = 0
-DATA_END: Final = 4
-
 
 def reachable(w: Writer) -> bool:
     """Whether the packet can be got at."""
@@ -30,7 +27,7 @@ def data(w: Writer) -> int:
     contexts = w.holding(Context)
     if contexts:
         register = w.target()
-        w.code.load(4, register, w.c.among(contexts), DATA)
+        w.code.load(4, register, w.c.among(contexts), w.field("data"))
         return w.set(register, Packet(0))
     starts = [r for r in w.holding(Packet) if w.kind(r) == Packet(0)]
     if not starts:
@@ -49,7 +46,7 @@ def end(w: Writer) -> int:
     if not contexts:
         raise Abandon
     register = w.target()
-    w.code.load(4, register, w.c.among(contexts), DATA_END)
+    w.code.load(4, register, w.c.among(contexts), w.field("data_end"))
     return w.set(register, End())
 
 
@@ -176,7 +173,11 @@ def _by_length(w: Writer, packet: Packet, size: int, fail: Label) -> None:
 @statement(10, lambda w: any(_room(w, r) > 0 for r in w.holding(Packet)))
 def access(w: Writer) -> None:
     """r = *(u16 *)(p + 12)"""
-    register = w.c.among([r for r in w.holding(Packet) if _room(w, r) > 0])
+    touch(w, w.c.among([r for r in w.holding(Packet) if _room(w, r) > 0]))
+
+
+def touch(w: Writer, register: int) -> None:
+    """Read or write what was proved to be there behind a pointer."""
     packet, room = w.kind(register), _room(w, register)
     assert isinstance(packet, Packet)
     sizes = [size for size in SIZES if size <= min(room, room + packet.offset)]
@@ -248,19 +249,8 @@ def advance(w: Writer) -> None:
         w.set(moved, Packet(packet.offset + added.delta, added.name))
     if w.c.chance(80):
         inspect(w, moved, w.failure())
-
-
-@statement(2, lambda w: bool(w.holding(Context)))
-def context(w: Writer) -> None:
-    """r = ctx->rx_queue_index"""
-    fields = (
-        [field for field in w.type.context.fields if field.name.endswith("index")] if w.type.context else []
-    )
-    field = w.c.among(fields)
-    register = w.target()
-    size = w.slip(4, 2)
-    w.code.load(size, register, w.c.among(w.holding(Context)), field.offset)
-    w.set(register, w.unknown(8 * size))
+        if w.c.chance(60):
+            touch(w, moved)
 
 
 @statement(2, lambda w: len(w.holding(Packet)) > 1)

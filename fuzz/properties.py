@@ -52,6 +52,7 @@ Property = Callable[[Subject, Statistics], None]
 def examine(case: Case, statistics: Statistics) -> Subject:
     """Verify a case's program. Raises `Crash` for anything but a verdict."""
     statistics.programs += 1
+    statistics.latest = frozenset()
     statistics.sizes[case.program.size] += 1
     start = time.perf_counter()
     try:
@@ -65,7 +66,7 @@ def examine(case: Case, statistics: Statistics) -> Subject:
         raise Crash(f"the verifier raised {type(error).__name__}: {error}") from error
     finally:
         statistics.slowest = max(statistics.slowest, time.perf_counter() - start)
-    statistics.saw(case.program, watched.verified)
+    statistics.saw(watched)
     return Subject(case, watched, None)
 
 

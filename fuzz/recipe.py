@@ -22,7 +22,7 @@ ROOT: Final = Path(__file__).parent.parent
 OBJECTS: Final = (ROOT / "examples/objects", ROOT.parent / "shared/data/elf")
 """Where compiled programs are looked for, to make mutants of."""
 
-STATEMENTS: Final = (2, 3, 4, 6, 8, 10, 14, 24)
+STATEMENTS: Final = (2, 4, 6, 9, 12, 16, 20, 30)
 """How many statements a program is drawn with."""
 
 MAX_EDITS: Final = 3

@@ -29,7 +29,6 @@ MACHINE: Final = frozenset(
         "atomic-target",
         "bad-pointer",
         "context-access",
-        "fall-through",
         "infinite-loop",
         "map-value-bounds",
         "map-write",

@@ -25,7 +25,8 @@ def _slot(w: Writer, size: int = 8) -> int:
 def spill(w: Writer) -> None:
     """*(u64 *)(r10 - 8) = r"""
     held = [r for r, kind in enumerate(w.state.registers) if kind is not None]
-    register = w.c.among(held)
+    pointers = [r for r in held if is_pointer(w.kind(r))]
+    register = w.c.among(pointers if pointers and w.c.chance(50) else held)
     offset = w.slip(_slot(w), w.c.among((-STACK - 8, 0, -4)))
     w.code.store(8, R10, offset, Register(register))
     if -STACK <= offset <= -8:

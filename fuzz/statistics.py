@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pybpf import Program, VerifiedProgram
+from fuzz.features import EXPECTED, features
+from fuzz.watch import Watched
 from pybpf.isa import OPS, Op
 
-NEVER: frozenset[str] = frozenset({"kfunc", "register", "abs", "ind", "variable", "function"})
-"""Operators that generated programs do not have: calls through registers, packet loads, what the loader resolves."""
+NEVER: frozenset[str] = frozenset({"kfunc", "register", "variable", "function"})
+"""Operators that generated programs do not have: calls through registers, what the loader resolves."""
 
 
 @dataclass(slots=True)
@@ -35,8 +36,10 @@ class Statistics:
     kernel_stricter: Counter[str] = field(default_factory=Counter)
     kernel_laxer: Counter[str] = field(default_factory=Counter)
     rows: Counter[Op] = field(default_factory=Counter)
-    helpers: Counter[str] = field(default_factory=Counter)
     sizes: Counter[int] = field(default_factory=Counter)
+    features: Counter[str] = field(default_factory=Counter)
+    latest: frozenset[str] = frozenset()
+    """The features of the last program, if it was accepted."""
     slowest: float = 0.0
     """Seconds of the slowest verification."""
 
@@ -45,14 +48,15 @@ class Statistics:
         for name in self.__slots__:
             if name == "slowest":
                 self.slowest = max(self.slowest, other.slowest)
-            else:
+            elif name != "latest":
                 setattr(self, name, getattr(self, name) + getattr(other, name))
 
-    def saw(self, program: Program, verified: VerifiedProgram) -> None:
+    def saw(self, watched: Watched) -> None:
         """An accepted program."""
         self.accepted += 1
-        self.rows.update({instruction.op for instruction in program.code.values()})
-        self.helpers.update(verified.type.helpers[number].name for number in verified.facts.helpers)
+        self.rows.update({instruction.op for instruction in watched.verified.program.code.values()})
+        self.latest = features(watched)
+        self.features.update(self.latest)
 
     def _precision(self) -> Iterator[str]:
         """What running the refused programs showed."""
@@ -93,9 +97,10 @@ class Statistics:
         yield f"instructions in accepted programs: {len(rows) - len(missing)} of {len(rows)} rows"
         for op in missing:
             yield f"    never: {op.mnemonic}"
-        yield "helpers: " + (
-            ", ".join(f"{name} {count}" for name, count in self.helpers.most_common()) or "none"
-        )
+        never = [feature for feature in EXPECTED if feature not in self.features]
+        yield f"features: {len(EXPECTED) - len(never)} of {len(EXPECTED)}, never: {', '.join(never) or 'none'}"
+        for feature, count in self.features.most_common():
+            yield f"    {feature:<40}{100 * count / max(self.accepted, 1):5.1f} %"
         if self.kernel_programs:
             yield f"Linux: {self.kernel_programs} programs, {self.kernel_runs} runs compared"
             yield f"    accepted here, refused by Linux: {self.kernel_stricter.total()}"

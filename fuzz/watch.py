@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Final
@@ -40,3 +41,15 @@ def watch(program: Program) -> Watched:
 def root_of(exploration: Exploration) -> Node:
     """The state at the program's entry."""
     return exploration._done[((), 0), ()][0]
+
+
+def nodes_of(root: Node) -> Iterator[Node]:
+    """All nodes of the graph, each once."""
+    seen, waiting = {root}, [root]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for edge in node.edges:
+            if edge.target not in seen:
+                seen.add(edge.target)
+                waiting.append(edge.target)

@@ -38,7 +38,25 @@ MAPS: Final = {
     )
 }
 
+READ_ONLY: Final = MapSpec(
+    "constants",
+    "array",
+    key_size=4,
+    value_size=32,
+    max_entries=1,
+    initial=bytes.fromhex("0000000001000000ffffffffffffffff0800000000000000400080000e002a07"),
+    read_only=True,
+)
+"""Data that nobody writes."""
+
+PROGRAMS: Final = MapSpec("programs", "prog_array", key_size=4, value_size=4, max_entries=4)
+
+KNOWN: Final = {**MAPS, READ_ONLY.name: READ_ONLY, PROGRAMS.name: PROGRAMS}
+"""All maps of generated programs; those of `MAPS` are looked things up in."""
+
 MAX_FUNCTIONS: Final = 3
+STATEMENTS_KEPT: Final = 3
+"""Statements that are kept back for each function that is still to be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +100,28 @@ class Writer:
         self.functions: list[Function] = []
         self.function: Function | None = None
         self.depth = 0
+        self._unwritten = 0
         self._arriving: dict[Label, list[State]] = {}
         self._stubs: list[Label] = []
         self._skips: list[Label] = []
         self._names = LENGTH
         self.careless = self.c.chance(40)
         """A careless writer makes mistakes now and then."""
+        self.exotic = self.c.chance(12)
+        """Whether helpers are called that pybpf may only be able to verify."""
 
     @property
     def xdp(self) -> bool:
         """Whether the program reaches its packet through a context."""
         return self.type.context is not None
+
+    def field(self, name: str) -> int:
+        """The offset of a field of the context. Raises `Abandon` if it has none of the name."""
+        fields = self.type.context.fields if self.type.context is not None else ()
+        found = [field.offset for field in fields if field.name == name]
+        if not found:
+            raise Abandon
+        return found[0]
 
     # The program
 
@@ -110,12 +139,16 @@ class Writer:
             self.reserved = {6, 7}
         self._rest_of_function(40)
         for function in self.functions:
+            # Whoever declares a function calls it, unless it is given up over the arguments.
             if function.label.uses:
                 self._function(function)
-        return self.code.program(self.type.name, MAPS)
+            else:
+                self._unwritten -= 1
+        return self.code.program(self.type.name, KNOWN)
 
     def _function(self, function: Function) -> None:
         self.function = function
+        self._unwritten -= 1
         self.state = State()
         self.reachable = True
         self.code.function(function.name, function.label)
@@ -158,23 +191,38 @@ class Writer:
 
     # Statements
 
+    def declare(self, parameters: tuple[Kind, ...], returned: int | None) -> Function:
+        """A function that will be written later."""
+        function = Function(f"f{len(self.functions) + 1}", Label(), parameters, returned)
+        self.functions.append(function)
+        self._unwritten += 1
+        return function
+
     def block(self, count: int) -> None:
         """As many statements, or as there are bytes for."""
         outer = self.c
         self.depth += 1
-        while count > 0 and self.blobs and self.reachable:
+        while count > 0 and len(self.blobs) > STATEMENTS_KEPT * self._unwritten and self.reachable:
             count -= 1
             self.c = Choices(self.blobs.popleft())
             self.busy = set()
-            possible = [(weight, write) for weight, write, when in _TABLE if when(self)]
-            write = self.c.among([write for weight, write in possible for _ in range(weight)])
             try:
-                write(self)
+                self._chosen()(self)
             except Abandon:
                 continue
         self.depth -= 1
         self.c = outer
         self.busy = set()
+
+    def _chosen(self) -> Statement:
+        """One of the statements that can be written here."""
+        possible = [(weight, write) for weight, write, when in _TABLE if when(self)]
+        number = self.c.integer(0, sum(weight for weight, _ in possible) - 1)
+        for weight, write in possible:
+            number -= weight
+            if number < 0:
+                return write
+        raise AssertionError("the weights were counted wrong")
 
     def slip(self, right: int, wrong: int) -> int:
         """What the writer meant, or, now and then, a mistake."""
