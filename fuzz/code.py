@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
+from fuzz.choices import Abandon
 from pybpf import MapSpec, Program, Reference, RefKind, Subprogram
 from pybpf.instruction import Instruction
 from pybpf.isa import Kind, Op, Operand, op
 from pybpf.semantics import U64
 
 R10: Final = 10
+
+_OFFSETS: Final = range(-(1 << 15), 1 << 15)
 
 _IMM64: Final = op(Kind.LOAD_IMM64, "imm")
 _MAP: Final = op(Kind.LOAD_IMM64, "map_fd")
@@ -51,7 +54,9 @@ class Code:
         self.slots = 0
 
     def put(self, instruction: Instruction, target: Label | None = None) -> None:
-        """Append an instruction; `target` says where a jump goes."""
+        """Append an instruction; `target` says where a jump goes. Raises `Abandon` for an offset that no instruction holds."""
+        if instruction.offset not in _OFFSETS:
+            raise Abandon
         if target is not None:
             target.uses += 1
         self._rows.append((instruction, target))

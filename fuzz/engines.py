@@ -5,7 +5,7 @@ from __future__ import annotations
 import pybpf
 from fuzz.case import Case, clock, contexts
 from fuzz.runs import FUEL
-from pybpf import BpfError, BudgetExceeded, Instance, UnsupportedError, VerifiedProgram
+from pybpf import BpfError, BudgetExceeded, Instance, VerifiedProgram
 from pybpf.runtime import EngineName
 
 
@@ -16,14 +16,11 @@ class Different(AssertionError):
 def compare(case: Case, verified: VerifiedProgram) -> int:
     """Run a case on both engines, and tell how many runs there were. Raises `Different`.
 
-    Native code counts no instructions, so a packet whose run is cut short in the interpreter ends the comparison. None is
-    compared for a program that pybpf says it cannot run.
+    Native code counts no instructions, so a packet whose run is cut short in the interpreter ends the comparison.
     """
     interpreted = _instance(case, verified, "interpreter", FUEL)
     try:
         native = _instance(case, verified, "jit", None)
-    except UnsupportedError:
-        return 0
     except BpfError as error:
         raise Different(f"the program is not compiled: {error}") from error
     context = contexts(case.type)

@@ -20,6 +20,7 @@ from fuzz.statistics import Statistics
 from fuzz.watch import Watched, watch
 from pybpf import BpfError, InternalError, maps
 from pybpf.maps import BpfMap
+from pybpf.verifier.facts import RegionKind
 
 
 class Crash(AssertionError):
@@ -36,15 +37,22 @@ class Subject:
 
     @property
     def runs(self) -> Watched | None:
-        """The proof, if pybpf can run what it is a proof of: it knows more map types and helpers than it has bodies for."""
+        """The proof, if pybpf can run what it is a proof of: it knows more types, maps, memory and helpers than it can run."""
         if self.watched is None:
             return None
         verified = self.watched.verified
-        runnable = self.watched.verified.type.runnable
-        made = all(spec.type in maps.TYPES for spec in verified.program.maps)
-        bodies = all(verified.type.helpers[number].body is not None for number in verified.facts.helpers)
-        return self.watched if runnable and made and bodies else None
+        used = (access.region for accesses in verified.facts.accesses.values() for access in accesses)
+        runnable = (
+            verified.type.runnable
+            and all(spec.type in maps.TYPES for spec in verified.program.maps)
+            and all(verified.type.helpers[number].body is not None for number in verified.facts.helpers)
+            and all(region in _RUN for region in used)
+        )
+        return self.watched if runnable else None
 
+
+_RUN: Final = (RegionKind.STACK, RegionKind.PACKET, RegionKind.CONTEXT, RegionKind.MAP_VALUE)
+"""What the memory of a run consists of."""
 
 Property = Callable[[Subject, Statistics], None]
 
