@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -16,6 +17,7 @@ from fuzz import kernel
 from fuzz.campaign import Report, campaign
 from fuzz.properties import COSTLY, PROPERTIES
 from fuzz.recipe import SOURCES
+from pybpf.jit.cache import VARIABLE as CACHE
 
 EVERY: float = 30.0
 """Seconds between two lines of progress where there is no terminal."""
@@ -78,6 +80,7 @@ def main(
     """
     if seconds is None and count is None:
         raise click.UsageError("say when to stop: --seconds or --count")
+    os.environ.setdefault(CACHE, "off")  # no program is compiled a second time
     console = Console(highlight=False)
     chosen = _properties(names, console)
     with tempfile.TemporaryDirectory() as scratch, _Display(console, corpus, seconds, count) as display:

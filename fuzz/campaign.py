@@ -109,9 +109,12 @@ def _failure(case: Case, names: Collection[str], statistics: Statistics) -> Exce
     return None
 
 
-def _finding(recipe: Recipe, names: Collection[str], error: Exception, seed: int) -> Finding:
-    """The smallest case that fails in the same way."""
+def _finding(recipe: Recipe, names: Sequence[str], error: Exception, seed: int) -> Finding:
+    """The smallest case that fails in the same way, for the first property that does by itself."""
     errors = {recipe: error}
+    first = recipe.case()
+    assert first is not None
+    names = [next((n for n in names if type(_failure(first, [n], Statistics())) is type(error)), names[0])]
 
     def fails(candidate: Recipe) -> bool:
         case = candidate.case()

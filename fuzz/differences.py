@@ -18,15 +18,15 @@ import pybpf
 from pybpf import BpfError, Program
 from pybpf.isa import Operand
 from pybpf.program_types import FieldKind
-from pybpf.verifier import state, transfer
+from pybpf.verifier import transfer
 from pybpf.verifier.arithmetic import Arithmetic
 from pybpf.verifier.branches import Branches
 from pybpf.verifier.scalar import Numbers
 from pybpf.verifier.transfer import Transfer
 from pybpf.verifier.values import Pieces, Target
 
-Patch = tuple[object, str, Any]
-"""An object, the name of what to replace in it, the replacement."""
+Patch = tuple[object, str, Callable[[Any], Any]]
+"""An object, the name of a function in it, and what makes the replacement of the function that is there now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,65 +43,82 @@ class Difference:
     without: tuple[Patch, ...] = ()
 
 
-_read_bytes: Final = state.read_bytes
-_compute: Final = Numbers._compute
-_assume_packet: Final = Branches._assume_packet
-_assume: Final = Branches._assume
-_from_field: Final = Transfer._from_field
-_moved: Final = Arithmetic._moved
+def _no_division(compute: Any) -> Any:
+    return lambda self, code, width, a, b: (
+        self.unknown if code in DIVISIONS else compute(self, code, width, a, b)
+    )
 
 
-def _no_division(self: Any, code: str, width: int, a: Any, b: Any) -> Any:
-    return self.unknown if code in DIVISIONS else _compute(self, code, width, a, b)
+def _no_masked_shift(compute: Any) -> Any:
+    def replacement(self: Any, code: str, width: int, a: Any, b: Any) -> Any:
+        too_far = code in ("lsh", "rsh", "arsh") and b.wide.umax >= width
+        return self.unknown if too_far else compute(self, code, width, a, b)
+
+    return replacement
 
 
-def _no_masked_shift(self: Any, code: str, width: int, a: Any, b: Any) -> Any:
-    too_far = code in ("lsh", "rsh", "arsh") and b.wide.umax >= width
-    return self.unknown if too_far else _compute(self, code, width, a, b)
+def _no_parts(read_bytes: Any) -> Any:
+    def replacement(values: Any, cell: Any, first: int, size: int) -> Any:
+        value = read_bytes(values, cell, first, size)
+        if value is None or (size == 8 and not isinstance(cell, Pieces)):
+            return value
+        return values.number(values.numbers.unsigned(0, (1 << 8 * size) - 1), None)
+
+    return replacement
 
 
-def _no_parts(values: Any, cell: Any, first: int, size: int) -> Any:
-    value = _read_bytes(values, cell, first, size)
-    if value is None or (size == 8 and not isinstance(cell, Pieces)):
-        return value
-    return values.number(values.numbers.unsigned(0, (1 << 8 * size) - 1), None)
+def _any_difference(_: Any) -> Any:
+    return lambda self, a, b, atom: self.values.defined(self.numbers.unknown, atom)
 
 
-def _any_difference(self: Any, a: Any, b: Any, atom: Any) -> Any:
-    return self.values.defined(self.numbers.unknown, atom)
+def _ordered(assume_packet: Any) -> Any:
+    def replacement(self: Any, at: Any, code: str, left: Any, right: Any) -> None:
+        if code not in ("jeq", "jsgt", "jsge", "jslt", "jsle"):
+            assume_packet(self, at, code, left, right)
+
+    return replacement
 
 
-def _ordered(self: Any, at: Any, code: str, left: Any, right: Any) -> None:
-    if code not in ("jeq", "jsgt", "jsge", "jslt", "jsle"):
-        _assume_packet(self, at, code, left, right)
+def _near(assume_packet: Any) -> Any:
+    def replacement(self: Any, at: Any, code: str, left: Any, right: Any) -> None:
+        if max(left.high, right.high) <= MAX_PACKET_OFFSET:
+            assume_packet(self, at, code, left, right)
+
+    return replacement
 
 
-def _near(self: Any, at: Any, code: str, left: Any, right: Any) -> None:
-    if max(left.high, right.high) <= MAX_PACKET_OFFSET:
-        _assume_packet(self, at, code, left, right)
+def _zero_immediate(assume: Any) -> Any:
+    def replacement(self: Any, state: Any, code: str, instruction: Any, left: Any, right: Any) -> None:
+        pointers = sum(hasattr(value, "target") for value in (left, right))
+        if pointers != 1 or instruction.op.operand is Operand.IMM:
+            assume(self, state, code, instruction, left, right)
+
+    return replacement
 
 
-def _zero_immediate(self: Any, state: Any, code: str, instruction: Any, left: Any, right: Any) -> None:
-    pointers = sum(hasattr(value, "target") for value in (left, right))
-    if pointers != 1 or instruction.op.operand is Operand.IMM:
-        _assume(self, state, code, instruction, left, right)
-
-
-def _own_start(self: Any, state: Any, pc: int, p: Any, offset: int, size: int) -> Any:
+def _own_start(from_field: Any) -> Any:
     """Every load of `data` is a pointer of its own: proofs about another one say nothing of it."""
-    field = self.prover.field(p, offset, size)
-    if field is not None and field.kind is FieldKind.PACKET:
-        either = self.values.numbers.unsigned(0, 1 << 16)
-        return self.values.pointer(Target.PACKET, 0, 0, either, (self.define(state, pc),))
-    return _from_field(self, state, pc, p, offset, size)
+
+    def replacement(self: Any, state: Any, pc: int, p: Any, offset: int, size: int) -> Any:
+        field = self.prover.field(p, offset, size)
+        if field is not None and field.kind is FieldKind.PACKET:
+            either = self.values.numbers.unsigned(0, 1 << 16)
+            return self.values.pointer(Target.PACKET, 0, 0, either, (self.define(state, pc),))
+        return from_field(self, state, pc, p, offset, size)
+
+    return replacement
 
 
-def _own_sum(self: Any, code: str, p: Any, n: Any, atom: Any) -> Any:
+def _own_sum(moved: Any) -> Any:
     """A pointer plus an unknown number is a pointer of its own, whatever the number is."""
-    moved = _moved(self, code, p, n, atom)
-    if n.value is not None:
-        return moved
-    return self.values.pointer(p.target, p.number, moved.offset, moved.variable, (atom,))
+
+    def replacement(self: Any, code: str, p: Any, n: Any, atom: Any) -> Any:
+        sum_ = moved(self, code, p, n, atom)
+        if n.value is not None:
+            return sum_
+        return self.values.pointer(p.target, p.number, sum_.offset, sum_.variable, (atom,))
+
+    return replacement
 
 
 MAX_PACKET_OFFSET: Final = 0xFFFF
@@ -186,23 +203,27 @@ def without(*differences: Difference) -> Iterator[None]:
     with ExitStack() as stack:
         for difference in differences:
             for target, name, replacement in difference.without:
-                if isinstance(target, dict):
-                    stack.enter_context(mock.patch.dict(target, {name: replacement}))
-                else:
-                    stack.enter_context(mock.patch.object(target, name, replacement))
+                made = replacement(getattr(target, name))
+                stack.enter_context(mock.patch.object(target, name, made))
         yield
 
 
 def explain(program: Program, message: str) -> str | None:
     """The name of the difference that explains why Linux refuses a program that pybpf accepts; None if none does.
 
-    Where no single one does, all that fit the message together may, and their common name is ``several``.
+    Where no single one does, several that fit the message together may: their names are joined by a plus sign.
     """
     fitting = [difference for difference in DIFFERENCES if re.search(difference.message, message)]
     for difference in fitting:
         if not difference.without or _refused_without(program, difference):
             return difference.name
-    return "several" if _refused_without(program, *fitting) else None
+    if not _refused_without(program, *fitting):
+        return None
+    for difference in list(fitting):
+        others = [other for other in fitting if other is not difference]
+        if _refused_without(program, *others):
+            fitting = others
+    return " + ".join(difference.name for difference in fitting)
 
 
 def _refused_without(program: Program, *differences: Difference) -> bool:
@@ -212,6 +233,3 @@ def _refused_without(program: Program, *differences: Difference) -> bool:
         except BpfError:
             return True
     return False
-
-
-Explain = Callable[[Program, str], str | None]

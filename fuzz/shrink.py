@@ -14,7 +14,7 @@ from fuzz.recipe import Recipe
 
 T = TypeVar("T")
 
-ATTEMPTS: Final = 2000
+ATTEMPTS: Final = 500
 """Recipes that are tried at most."""
 
 
