@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pybpf.asm import format_instruction
 from pybpf.verifier.facts import Access, VerifiedProgram
 
 
 def lines(verified: VerifiedProgram) -> Iterator[str]:
     """The facts of the whole program, then those of its instructions, for every one that has some."""
+    from pybpf.asm import format_instruction
+
     facts, program = verified.facts, verified.program
     if facts.max_instructions is not None:
         yield f"at most {facts.max_instructions} instructions a run"

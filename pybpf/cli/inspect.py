@@ -9,7 +9,7 @@ import click
 from pybpf.cli import options
 from pybpf.cli.contents import as_text
 from pybpf.cli.describe import describe
-from pybpf.cli.files import blaming, choose, read_object
+from pybpf.cli.files import blaming, read_object
 from pybpf.cli.output import has_room, print_json, print_table, printable, say
 
 _LONGEST: Final = 60
@@ -33,7 +33,6 @@ def command(file: str, type: str | None, btf: str | None, format: str) -> None:
     Nothing is verified or run, and the exit status is 0 for every file that can be read.
     """
     object = read_object(file, type, btf)
-    choose(file, object, None)
     with blaming(file):
         holds = describe(object)
     if format == "json":
@@ -56,7 +55,10 @@ def _print(file: str, holds: dict[str, Any]) -> None:
     if sources:
         say(printable(f"from {', '.join(sources)}"))
     say()
-    _print_programs(holds["programs"])
+    if holds["programs"]:
+        _print_programs(holds["programs"])
+    else:
+        say("no programs")
     if holds["maps"]:
         say()
         _print_maps(holds["maps"])

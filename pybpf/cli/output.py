@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -56,6 +55,8 @@ def has_room(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> bool:
     """Whether a table fits into the terminal without wrapping its cells; off a terminal all do."""
     if not sys.stdout.isatty():
         return True
+    import shutil
+
     widest = [max(len(printable(row[i])) for row in (columns, *rows)) for i in range(len(columns))]
     return sum(widest) + 2 * (len(widest) - 1) <= shutil.get_terminal_size().columns
 

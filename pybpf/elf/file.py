@@ -16,6 +16,7 @@ from io import BytesIO
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from pybpf.elf import others
 from pybpf.errors import ElfError
 from pybpf.instruction import ByteOrder
 
@@ -284,7 +285,8 @@ def _byteorder(data: bytes) -> ByteOrder:
     if not data:
         raise ElfError("not enough data for ELF header: the file is empty")
     if data[:4] != b"\x7fELF"[: len(data)]:
-        raise ElfError(f"wrong magic: the file begins with {data[:4].hex(' ')}, not with 7f 45 4c 46")
+        begins = f"the file begins with {data[:4].hex(' ')}, not with 7f 45 4c 46"
+        raise ElfError(f"wrong magic: {begins}{others.of_beginning(data)}")
     if len(data) < _HEADER_SIZE:
         raise ElfError(f"not enough data for ELF header: {len(data)} of {_HEADER_SIZE} bytes")
     if data[4] != 2:
@@ -295,10 +297,11 @@ def _byteorder(data: bytes) -> ByteOrder:
     type, machine, version = struct.unpack_from("<HHI" if data[5] == 1 else ">HHI", data, 16)
     if data[6] != 1 or version != 1:
         raise ElfError("wrong version, expected 1")
+    if machine not in _MACHINES:
+        hint = others.of_machine(machine)
+        raise ElfError(f"wrong machine {machine}, expected none or EM_BPF{hint}")
     if type != _ET_REL:
         raise ElfError(f"wrong type {type}, expected relocatable")
-    if machine not in _MACHINES:
-        raise ElfError(f"wrong machine {machine}, expected none or EM_BPF")
     return byteorder
 
 

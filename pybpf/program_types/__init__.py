@@ -80,7 +80,11 @@ def get(type_: str | ProgramType) -> ProgramType:
     try:
         return BY_NAME[ALIASES.get(type_, type_)]
     except KeyError:
-        raise ArgumentError(f"unknown program type {type_!r}: known are {', '.join(BY_NAME)}") from None
+        import difflib
+
+        near = difflib.get_close_matches(type_, [*BY_NAME, *ALIASES], 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ArgumentError(f"unknown program type {type_!r}: {hint}known are {', '.join(BY_NAME)}") from None
 
 
 def from_section(section: str) -> ProgramType | None:

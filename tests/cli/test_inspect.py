@@ -95,6 +95,19 @@ def test_a_reason_of_a_program_is_not_noted_again(pybpf: Run, tmp_path: Path) ->
     assert out.count("unknown map type 77") == 1
 
 
+def test_an_object_without_programs(pybpf: Run, tmp_path: Path) -> None:
+    """What it holds is shown; a command that needs a program says that there is none."""
+    elf = Elf()
+    elf.symbol("m", elf.section("maps", elf.words(1, 4, 8, 10), DATA), 0, 16, OBJECT)
+    (tmp_path / "a.o").write_bytes(elf.build())
+    ran = pybpf("inspect", tmp_path / "a.o")
+    assert ran.status == 0
+    assert "no programs" in ran.out.splitlines()
+    assert "hash" in ran.out
+    assert pybpf("inspect", "--format", "json", tmp_path / "a.o").json["programs"] == []
+    assert pybpf("verify", tmp_path / "a.o").err.endswith("holds no program\n")
+
+
 def test_narrow_terminals(pybpf: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where one table has no room, what programs use is a second one."""
     wide = pybpf("inspect", compiled("dapper")).out

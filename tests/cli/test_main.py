@@ -87,6 +87,7 @@ def test_file_that_cannot_be_written(pybpf: Run, tmp_path: Path) -> None:
     ("arguments", "says"),
     [
         (["frobnicate"], "pybpf: no such command 'frobnicate' (see pybpf --help)\n"),
+        (["verfy", "a.o"], "pybpf: no such command 'verfy': did you mean 'verify'? (see pybpf --help)\n"),
         (["--frobnicate"], "pybpf: no such option '--frobnicate' (see pybpf --help)\n"),
         (["verify"], "pybpf: verify: missing argument 'FILE' (see pybpf verify --help)\n"),
         (

@@ -187,7 +187,7 @@ def test_types_by_other_names(pybpf: Run, tmp_path: Path) -> None:
     assert row["type"] == "tc"
     ran = pybpf("verify", "--type", "socks", source(tmp_path, "exit"))
     assert (ran.status, ran.err.count("\n")) == (2, 1)
-    assert "unknown program type 'socks': known are filter, " in ran.err
+    assert "unknown program type 'socks': did you mean 'sockops'? known are filter, " in ran.err
 
 
 def test_a_program_can_be_held_to_a_level_of_the_instruction_set(pybpf: Run, tmp_path: Path) -> None:
