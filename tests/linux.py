@@ -14,6 +14,7 @@ from typing import Any, Final
 import pytest
 
 from pybpf import MapSpec, Program, encode
+from pybpf.isa import Kind
 from pybpf.program import RefKind
 from pybpf.program_types import LINUX_MAPS, ProgramType, get
 
@@ -119,7 +120,8 @@ def refusal(program: Program, section: str = "", license: str = "GPL") -> str | 
         for spec in program.maps:
             fds[spec.name] = _create(spec, opened)
         flags = _SLEEPABLE if name == "syscall" else 0
-        return _load(_code(program, fds), NUMBERS[name], attach, flags, license)
+        described = _functions(program, opened)
+        return _load(_code(program, fds), NUMBERS[name], attach, flags, license, described)
 
 
 def _code(program: Program, fds: dict[str, int]) -> bytes:
@@ -133,11 +135,28 @@ def _code(program: Program, fds: dict[str, int]) -> bytes:
     return bytes(code)
 
 
-def _load(code: bytes, type_: int, attach: int, flags: int, license: str) -> str | None:
+def _functions(program: Program, opened: ExitStack) -> tuple[int, bytes]:
+    """BTF that says of every function that it is static, and the records that name it: what callbacks need. Nothing without any."""
+    referred = {r.offset for r in program.references.values() if r.kind is RefKind.FUNCTION}
+    if not referred:
+        return 0, b""
+    called = {i.target(pc) for pc, i in program.code.items() if i.op.kind is Kind.CALL_LOCAL}
+    entries = sorted({0} | referred | called)
+    types_ = struct.pack("<4I", 1, 1 << 24, 4, (1 << 24) | 32) + struct.pack("<3I", 0, 13 << 24, 1)
+    types_ += b"".join(struct.pack("<3I", 5, 12 << 24, 2) for _ in entries)
+    btf = _btf(types_, b"\0int\0function\0")
+    opened.callback(os.close, btf)
+    return btf, b"".join(struct.pack("<II", pc, 3 + number) for number, pc in enumerate(entries))
+
+
+def _load(
+    code: bytes, type_: int, attach: int, flags: int, license: str, functions: tuple[int, bytes] = (0, b"")
+) -> str | None:
     instructions = ctypes.create_string_buffer(code, len(code))
     license_, log = ctypes.create_string_buffer(license.encode()), ctypes.create_string_buffer(1 << 16)
+    records = ctypes.create_string_buffer(functions[1], max(len(functions[1]), 1))
     attributes = struct.pack(
-        "<IIQQIIQII16sII",
+        "<IIQQIIQII16sIIIIQI",
         type_,
         len(code) // 8,
         ctypes.addressof(instructions),
@@ -150,6 +169,10 @@ def _load(code: bytes, type_: int, attach: int, flags: int, license: str) -> str
         b"",
         0,
         attach,
+        functions[0],
+        8 if functions[0] else 0,
+        ctypes.addressof(records) if functions[0] else 0,
+        len(functions[1]) // 8,
     )
     try:
         os.close(_bpf(_PROG_LOAD, attributes))
@@ -187,7 +210,10 @@ def _create(spec: MapSpec, opened: ExitStack) -> int:
 
 def _number_types() -> int:
     """BTF of one type, a number of four bytes: what local storage must say of its keys and values."""
-    types_, names = struct.pack("<4I", 1, 1 << 24, 4, (1 << 24) | 32), b"\0int\0"
+    return _btf(struct.pack("<4I", 1, 1 << 24, 4, (1 << 24) | 32), b"\0int\0")
+
+
+def _btf(types_: bytes, names: bytes) -> int:
     header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types_), len(types_), len(names))
     data = header + types_ + names
     buffer = ctypes.create_string_buffer(data, len(data))

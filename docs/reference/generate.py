@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from pybpf import asm, directives, helpers, map_types
-from pybpf.helpers import MEMORY, UNPROVED
+from pybpf.helpers import MEMORY
 from pybpf.helpers.access import GROUPS, select
 from pybpf.isa import KERNEL_OPS, OPS, Kind, Op
 from pybpf.maps import TYPES as MADE
@@ -152,8 +152,7 @@ def helper_functions() -> Iterator[str]:
                 f"`{each.name}`",
                 f"`{each.contract}`",
                 ", ".join(_notes(each)),
-                ", ".join(sorted({UNPROVED[argument] for argument in each.args if argument in UNPROVED}))
-                or "yes",
+                ", ".join(sorted(each.unproved)) or "yes",
                 "yes" if each.body is not None else "no",
             )
             for number, each in sorted(rows.items())

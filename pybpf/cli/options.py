@@ -67,7 +67,7 @@ def _policy(ctx: click.Context, parameter: click.Parameter, value: str | None) -
     return changed
 
 
-_FIELDS: Final[dict[str, int]] = asdict(Policy())
+_FIELDS: Final = {name: value for name, value in asdict(Policy()).items() if isinstance(value, int)}
 
 file: Final = click.argument("file", metavar="FILE", type=click.Path(allow_dash=True))
 program: Final = click.argument("name", metavar="[PROGRAM]", required=False, shell_complete=_program_names)

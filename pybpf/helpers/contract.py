@@ -112,6 +112,9 @@ UNPROVED: Final[Mapping[Arg, str]] = {
 }
 """Arguments whose rules the verifier does not know -> the feature that is missing."""
 
+LOOPS: Final = frozenset({"loop", "for_each_map_elem"})
+"""Helpers that call a function of the program again and again, and of which the verifier knows how."""
+
 
 @dataclass(frozen=True, slots=True)
 class Helper:
@@ -143,6 +146,12 @@ class Helper:
     def returns(self) -> Ret:
         """What r0 holds afterwards."""
         return _parse(self.contract)[1]
+
+    @property
+    def unproved(self) -> tuple[str, ...]:
+        """The features that the verifier would have to know to prove a call, in the order of the arguments."""
+        missing = dict.fromkeys(UNPROVED[argument] for argument in self.args if argument in UNPROVED)
+        return tuple(feature for feature in missing if feature != "callbacks" or self.name not in LOOPS)
 
 
 _PARSED: Final[dict[str, tuple[tuple[Arg, ...], Ret]]] = {}

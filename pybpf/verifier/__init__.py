@@ -28,8 +28,8 @@ from pybpf import program_types
 from pybpf.errors import ArgumentError, BudgetExceeded, DecodeError, VerifierError
 from pybpf.program import Program
 from pybpf.program_types import Policy, ProgramType
-from pybpf.verifier.cfg import Graph, StructureError, build
-from pybpf.verifier.explain import Refusal, Step, failure
+from pybpf.verifier.cfg import Graph, build
+from pybpf.verifier.explain import Refusal, Step, StructureError, failure
 from pybpf.verifier.explore import LADDER, Exploration, Failure, Node
 from pybpf.verifier.facts import VerifiedProgram
 from pybpf.verifier.liveness import live_at_entry

@@ -80,6 +80,14 @@ class Argument:
             raise self.wrong("a map")
         return p.number
 
+    def function(self) -> int:
+        """The first slot of a function of the program."""
+        needed = "a function of the program"
+        p = self.pointer(needed)
+        if p.target is not Target.FUNCTION:
+            raise self.wrong(needed)
+        return p.number
+
     def object(self, needed: str) -> Object:
         """The structure of the kernel that it points to the start of."""
         p = self.pointer(needed)
@@ -90,8 +98,11 @@ class Argument:
     def record(self) -> None:
         """The start of a record."""
         p = self.pointer("a record")
-        if p.target is not Target.RECORD or p.offset or p.variable is not None:
+        if p.target is not Target.RECORD or p.offset or p.variable is not None or self._is_key(p):
             raise self.wrong("the start of a record")
+
+    def _is_key(self, p: Pointer) -> bool:
+        return self.prover.values.objects[p.number].kind == "key"
 
     def text(self) -> None:
         """A text that ends and never changes: in the only value of a read-only map, at a known place."""

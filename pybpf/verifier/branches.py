@@ -164,12 +164,12 @@ class Branches:
         if pair is None:
             raise Contradiction
         a, b = pair
-        self._learn(state, instruction.dst, left, a)
+        self.learn(state, instruction.dst, left, a)
         if instruction.op.operand is Operand.REG:
-            self._learn(state, instruction.src, right, b)
+            self.learn(state, instruction.src, right, b)
         self._compare_length(state, code, width, left, right, a, b)
 
-    def _learn(self, state: State, register: int, number: Number, scalar: Scalar) -> None:
+    def learn(self, state: State, register: int, number: Number, scalar: Scalar) -> None:
         """The number in `register`, and every other holder of the same unknown, is one of `scalar`.
 
         A number without identity is nobody else's: equal descriptions do not make equal numbers.

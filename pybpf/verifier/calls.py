@@ -14,6 +14,7 @@ from pybpf.program import MapSpec, Program, RefKind
 from pybpf.program_types import SOCKETS, ProgramType
 from pybpf.semantics import U32
 from pybpf.verifier.arguments import Argument, constant_key
+from pybpf.verifier.callbacks import callees
 from pybpf.verifier.explain import Refusal
 from pybpf.verifier.prove import Prover
 from pybpf.verifier.recorder import Recorder
@@ -46,6 +47,7 @@ _OBJECTS: Final[Mapping[Ret, str]] = {
 """Results that are structures of the kernel -> their kind."""
 
 _CALL: Final = "at"
+_STACK: Final = "null or an address of the stack"
 
 
 class Calls:
@@ -66,6 +68,7 @@ class Calls:
         self.recorder = recorder
         self.prover = prover
         self.transfer = transfer
+        self.callbacks = callees(program)
 
     def step(self, pc: int, instruction: Instruction) -> Step:
         """The step of a call. A function that nobody knows is unsupported: Linux may well have it."""
@@ -104,17 +107,30 @@ class Calls:
 
     def _refused(self, name: str) -> Step:
         def step(state: State) -> None:
-            raise Refusal(
-                "helper-not-allowed", f"a program of type {self.type.name} cannot use helper {name}"
-            )
+            raise self._not_allowed(name)
 
         return step
 
+    def modelled(self, pc: int, instruction: Instruction) -> tuple[int, Helper]:
+        """The helper that takes a callback. Raises what says that it may not be called, or is not modelled."""
+        name, number, helper = self._named(pc, instruction)
+        if helper is None:
+            raise self._not_allowed(name)
+        self._provable(pc, helper)
+        return number, helper
+
+    def proved(self, state: State, pc: int, helper: Helper) -> Call:
+        """A call whose arguments are those of the contract. Raises `Refusal`."""
+        call = Call(self, state, pc, helper)
+        call.prove()
+        return call
+
+    def _not_allowed(self, name: str) -> Refusal:
+        return Refusal("helper-not-allowed", f"a program of type {self.type.name} cannot use helper {name}")
+
     def _provable(self, pc: int, helper: Helper) -> None:
-        for argument in helper.args:
-            if argument in UNPROVED:
-                feature = UNPROVED[argument]
-                raise self.unsupported(pc, f"helper {helper.name}: {feature} are not supported", feature)
+        for feature in helper.unproved:
+            raise self.unsupported(pc, f"helper {helper.name}: {feature} are not supported", feature)
 
     def unsupported(self, pc: int, message: str, feature: str) -> UnsupportedError:
         """The error of something that pybpf does not know."""
@@ -131,8 +147,7 @@ class Calls:
                 raise Refusal("helper-not-allowed", f"helper {helper.name} may sleep, the program may not")
             if ends:
                 self._may_end(state, pc)
-            call = Call(self, state, pc, helper)
-            call.prove()
+            call = self.proved(state, pc, helper)
             for change in changes:
                 change(state)
             state.cells[0] = given = call.result()
@@ -266,6 +281,13 @@ class Call:
                     raise argument.wrong("0")
             case Arg.TEXT:
                 argument.text()
+            case Arg.CALLBACK:
+                if argument.function() != self.calls.callbacks.get(self.pc):
+                    message = f"helper {self.helper.name}: which function it calls depends on the path"
+                    raise self.calls.unsupported(self.pc, message, UNPROVED[kind])
+            case Arg.STACK_OR_NULL:
+                if not argument.is_null and argument.pointer(_STACK).target is not Target.STACK:
+                    raise argument.wrong(_STACK)
             case Arg.SOCKET | Arg.SOCKET_OR_NULL | Arg.RELEASED_SOCKET:
                 if not (kind is Arg.SOCKET_OR_NULL and argument.is_null):
                     self._object(

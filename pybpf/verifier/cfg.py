@@ -15,19 +15,11 @@ from pybpf.instruction import Instruction
 from pybpf.isa import Kind
 from pybpf.memory import MAX_FRAMES
 from pybpf.program import Program
+from pybpf.verifier.callbacks import callees
+from pybpf.verifier.explain import StructureError
 
 MAX_LOOP_DEPTH: Final = 32
 """How deep loops may nest: to find each level takes a walk through what it holds, and no program that people write comes near."""
-
-
-class StructureError(Exception):
-    """A structural rule broken at `pc`, with the stable `reason`."""
-
-    def __init__(self, reason: str, message: str, pc: int | None) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
-        self.pc = pc
 
 
 @dataclass(slots=True)
@@ -51,8 +43,8 @@ class Block:
 
 @dataclass(slots=True)
 class Function:
-    """A function: its entry, its blocks by first slot, and the functions it calls, by the slot of the call; `register_calls` are
-    the slots of the calls through a register, of which only a state knows what they call.
+    """A function: its entry, its blocks by first slot, and the functions it calls or lets a helper call, by the slot of the call;
+    `register_calls` are the slots of the calls through a register, of which only a state knows what they call.
     """
 
     entry: int
@@ -64,12 +56,14 @@ class Function:
 @dataclass(frozen=True, slots=True)
 class Graph:
     """The functions of a program by their entry, and `back_edges` as pairs of slots in the order of discovery. `addressed` are the
-    functions whose address the program takes.
+    functions whose address the program takes. `callbacks` are the slots of helper calls that take a callback, and the
+    callback's entry: such a call is a block and a loop of its own.
     """
 
     functions: Mapping[int, Function]
     back_edges: tuple[tuple[int, int], ...]
     addressed: frozenset[int] = frozenset()
+    callbacks: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def executed_again(self) -> frozenset[int]:
@@ -116,14 +110,15 @@ def build(program: Program) -> Graph:
         if (function_at := program.function_at(pc)) is not None:
             addressed.add(_checked(code, pc, function_at, "function reference"))
     starts = sorted(called | addressed)
+    callbacks = callees(program)
     last = max(code)
     functions: dict[int, Function] = {}
     back_edges: list[tuple[int, int]] = []
     for entry, end in zip(starts, [*starts[1:], last + 1], strict=True):
-        functions[entry] = function = _function(code, entry, end)
+        functions[entry] = function = _function(code, entry, end, callbacks)
         back_edges += _order(function)
     _no_recursion(functions)
-    return Graph(functions, tuple(back_edges), frozenset(addressed))
+    return Graph(functions, tuple(back_edges), frozenset(addressed), callbacks)
 
 
 def _only_known(program: Program) -> None:
@@ -145,7 +140,9 @@ def _checked(code: Mapping[int, Instruction], pc: int, target: int, what: str) -
     raise StructureError("jump-range", message, pc)
 
 
-def _function(code: Mapping[int, Instruction], entry: int, end: int) -> Function:
+def _function(
+    code: Mapping[int, Instruction], entry: int, end: int, callbacks: Mapping[int, int]
+) -> Function:
     """The blocks of the function in [entry, end)."""
     pcs = [pc for pc in sorted(code) if entry <= pc < end]
     function = Function(entry)
@@ -161,6 +158,10 @@ def _function(code: Mapping[int, Instruction], entry: int, end: int) -> Function
             after[pc] = (_target(code, pc, entry, end),)
         elif kind is Kind.BRANCH:
             after[pc] = (following, _target(code, pc, entry, end))
+        elif pc in callbacks:
+            function.calls[pc] = callbacks[pc]
+            leaders.add(pc)
+            after[pc] = (following, pc)
         else:
             if kind is Kind.CALL_LOCAL:
                 function.calls[pc] = instruction.target(pc)

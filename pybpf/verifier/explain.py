@@ -28,6 +28,16 @@ class Refusal(Exception):
         self.pc: int | None = None
 
 
+class StructureError(Exception):
+    """A structural rule broken at `pc`, with the stable `reason`."""
+
+    def __init__(self, reason: str, message: str, pc: int | None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.pc = pc
+
+
 HINTS: Final[dict[str, str]] = {
     "packet-bounds": "compare the length (or data_end) with the end of this access first, and leave if it is shorter",
     "packet-write": "this program type may only read packets: keep what you learn in a map",

@@ -11,7 +11,7 @@ packet's field to another's say, the verifier need not know which it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Final, NamedTuple
 
 from pybpf.helpers import MEMORY, Arg, Helper, Memory
@@ -56,7 +56,7 @@ def live_at_entry(program: Program, graph: Graph, helpers: Mapping[int, Helper])
     escapes = _escapes(program, graph)
     live: dict[int, Live] = {}
     for function in graph.functions.values():
-        live |= _Liveness(program, function, helpers, escapes).solve()
+        live |= _Liveness(program, function, helpers, escapes, graph.callbacks).solve()
     return live
 
 
@@ -155,12 +155,18 @@ def _step(instruction: Instruction, pointers: _Pointers, *, loaded: bool) -> Non
 
 class _Liveness:
     def __init__(
-        self, program: Program, function: Function, helpers: Mapping[int, Helper], escapes: bool
+        self,
+        program: Program,
+        function: Function,
+        helpers: Mapping[int, Helper],
+        escapes: bool,
+        callbacks: Container[int],
     ) -> None:
         self.program = program
         self.function = function
         self.helpers = helpers
         self.escapes = escapes
+        self.callbacks = callbacks
         self.pointers = _frame_pointers(program, function, loaded=escapes)
         maps = [spec for each in program.maps for spec in (each, each.inner) if spec is not None]
         self.key_size = max((spec.key_size for spec in maps), default=0)
@@ -202,7 +208,10 @@ class _Liveness:
         map_in_r1: MapSpec | None = None
         for pc in block.pcs:
             instruction = self.program.code[pc]
-            effects.append(self._effect(instruction, pointers, map_in_r1))
+            if pc in self.callbacks:
+                effects.append(self._call_local(pointers))
+            else:
+                effects.append(self._effect(instruction, pointers, map_in_r1))
             _step(instruction, pointers, loaded=self.escapes)
             if instruction.op.kind is Kind.LOAD_IMM64 and instruction.dst == 1:
                 map_in_r1 = self._map_at(pc)
@@ -248,8 +257,7 @@ class _Liveness:
                 used, asked = self._call(instruction, pointers, map_in_r1)
                 return Effect(used, _CALLER_SAVED, asked)
             case Kind.CALL_LOCAL:
-                passed = any(register in pointers for register in range(1, 6))
-                return _all(_ARGUMENTS | (ALL_SLOTS if passed or self.escapes else 0), _CALLER_SAVED)
+                return self._call_local(pointers)
             case Kind.CALL_REGISTER:
                 return _all(dst | _ARGUMENTS | ALL_SLOTS, _CALLER_SAVED)
             case Kind.EXIT:
@@ -257,6 +265,11 @@ class _Liveness:
             case Kind.JUMP:
                 return _all(0, 0)
         raise AssertionError(op.kind)
+
+    def _call_local(self, pointers: _Pointers) -> Effect:
+        """What a function of the program may read."""
+        passed = any(register in pointers for register in range(1, 6))
+        return _all(_ARGUMENTS | (ALL_SLOTS if passed or self.escapes else 0), _CALLER_SAVED)
 
     def _reads(self, pointers: _Pointers, register: int, offset: int, size: int) -> int:
         base = pointers.get(register)

@@ -86,7 +86,7 @@ class Prover:
             case Target.CONTEXT | Target.OBJECT:
                 return self._field(register, pointer, offset, size, mode)
             case Target.RECORD:
-                return self._record(register, pointer, offset, size)
+                return self._record(register, pointer, offset, size, mode)
         raise Refusal(
             "bad-pointer", f"invalid memory access: r{register} is {name_of(pointer)}, which has no bytes"
         )
@@ -199,7 +199,9 @@ class Prover:
             )
         return Access(RegionKind.STACK, low, high, size, frame=p.number)
 
-    def _record(self, register: int, p: Pointer, offset: int, size: int) -> Access:
+    def _record(self, register: int, p: Pointer, offset: int, size: int, mode: str) -> Access:
+        if mode is not READ and self.values.objects[p.number].kind == "key":
+            raise Refusal("map-write", f"write into a map's key through r{register}")
         low, high, end = p.low + offset, p.high + offset, self.values.objects[p.number].size
         if low < 0 or high + size > end:
             span = f"offset {low}" if low == high else f"offset {low}..{high}"

@@ -6,7 +6,7 @@ from pybpf.instruction import Instruction
 from pybpf.isa import INCLUDED, Kind, Operand
 from pybpf.program import Program
 from pybpf.program_types import Policy
-from pybpf.verifier.cfg import StructureError
+from pybpf.verifier.explain import StructureError
 
 
 def check_rules(program: Program, policy: Policy) -> None:

@@ -136,10 +136,14 @@ class Transfer:
                 f"r0 = {value!r}",
             )
 
-    def enter_function(self, state: State, pc: int) -> None:
-        """A local call: the callee gets r1 to r5 and a frame of its own; the caller's waits."""
+    def check_depth(self, state: State) -> None:
+        """There may be one frame more."""
         if len(state.frames) + 2 > MAX_FRAMES:
             raise Refusal("call-depth", f"calls nest deeper than {MAX_FRAMES} frames")
+
+    def enter_function(self, state: State, pc: int) -> None:
+        """A local call: the callee gets r1 to r5 and a frame of its own; the caller's waits."""
+        self.check_depth(state)
         arguments = state.cells[1:6]
         state.cells[0:6] = [None] * 6
         state.frames = (*state.frames, Frame(tuple(state.cells), pc))

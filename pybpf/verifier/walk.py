@@ -10,6 +10,7 @@ from typing import Final
 from pybpf.isa import Kind
 from pybpf.program import Program
 from pybpf.verifier.branches import Branches
+from pybpf.verifier.callbacks import Callbacks
 from pybpf.verifier.cfg import Block, Graph
 from pybpf.verifier.explain import Refusal
 from pybpf.verifier.state import State
@@ -29,6 +30,7 @@ class Walk:
         self.program = program
         self.transfer = transfer
         self.branches = Branches(transfer)
+        self.callbacks = Callbacks(graph.callbacks, transfer, self.branches)
         self.blocks: dict[int, Block] = {s: b for f in graph.functions.values() for s, b in f.blocks.items()}
         self._steps: dict[int, list[tuple[int, Step]]] = {}
         self._function_of: dict[int, int] = {}
@@ -56,7 +58,12 @@ class Walk:
                 at = pc
                 step(state)
             at = block.pcs[-1]
-            return self._behind(calls, block, state)
+            behind = self._behind(calls, block, state)
+            if not calls or self.program.code[at].op.kind is not Kind.EXIT:
+                for (_, target), after in behind:
+                    if target in self.callbacks.of and target != at:
+                        self.callbacks.begin(target, after)
+            return behind
         except Refusal as refusal:
             refusal.pc = at
             raise
@@ -64,7 +71,7 @@ class Walk:
     def _compile(self, block: Block) -> list[tuple[int, Step]]:
         """The steps of a block: all but an instruction that chooses the next block."""
         last = self.program.code[block.pcs[-1]].op.kind
-        pcs = block.pcs[:-1] if last in _CHOOSING else block.pcs
+        pcs = block.pcs[:-1] if last in _CHOOSING or block.pcs[-1] in self.callbacks.of else block.pcs
         return [(pc, self.transfer.step(pc)) for pc in pcs]
 
     def _behind(self, calls: tuple[int, ...], block: Block, state: State) -> list[tuple[Place, State]]:
@@ -79,6 +86,10 @@ class Walk:
             case Kind.EXIT if not calls:
                 self.transfer.check_result(state)
                 return []
+            case Kind.EXIT if calls[-1] in self.callbacks.of:
+                call = calls[-1]
+                again, stopped = self.callbacks.end(call, state)
+                return _taken([((calls[:-1], call), again), ((calls[:-1], call + 1), stopped)])
             case Kind.EXIT:
                 self.transfer.leave_function(state)
                 call = calls[-1]
@@ -90,4 +101,11 @@ class Walk:
                 callee = self.transfer.call_register(state, pc, instruction.dst)
                 if callee is not None:
                     return [(((*calls, pc), callee), state)]
+            case Kind.CALL if pc in self.callbacks.of:
+                inside, after = self.callbacks.turn(pc, state)
+                return _taken([(((*calls, pc), self.callbacks.of[pc]), inside), ((calls, pc + 1), after)])
         return [((calls, block.successors[0]), state)]
+
+
+def _taken(ways: list[tuple[Place, State | None]]) -> list[tuple[Place, State]]:
+    return [(place, state) for place, state in ways if state is not None]

@@ -182,7 +182,7 @@ def test_what_is_not_proved_is_unsupported():
     features = {
         "spin_lock": "spin-locks",
         "timer_init": "timers",
-        "loop": "callbacks",
+        "user_ringbuf_drain": "callbacks",
         "dynptr_read": "dynptrs",
         "kptr_xchg": "kptrs",
         "snprintf": "format-strings",

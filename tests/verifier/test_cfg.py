@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from pybpf import Instruction, Program, assemble
 from pybpf.isa import Kind, Operand, op
-from pybpf.verifier.cfg import MAX_LOOP_DEPTH, Block, Graph, StructureError, build
+from pybpf.verifier.cfg import MAX_LOOP_DEPTH, Block, Graph, build
+from pybpf.verifier.explain import StructureError
 
 EXIT = Instruction(op(Kind.EXIT, "exit"))
 BRANCH = op(Kind.BRANCH, "jeq", operand=Operand.IMM)

@@ -7,7 +7,7 @@ import pytest
 from pybpf import DecodeError, Instruction, Policy, Program, VerifierError, verify
 from pybpf.instruction import encode
 from pybpf.isa import OPS, Kind, Op, Operand, op
-from pybpf.verifier.cfg import StructureError
+from pybpf.verifier.explain import StructureError
 from pybpf.verifier.rules import check_rules, writes
 from tests.instructions import label
 
