@@ -35,12 +35,7 @@ def watch(program: Program) -> Watched:
     with mock.patch.object(_VERIFIER, "Exploration", Remembered):
         verified = _VERIFIER.verify(program)
     last = attempts[-1]
-    return Watched(verified, root_of(last), frozenset(last.blocks))
-
-
-def root_of(exploration: Exploration) -> Node:
-    """The state at the program's entry."""
-    return exploration._done[((), 0), ()][0]
+    return Watched(verified, last.root, frozenset(last.blocks))
 
 
 def nodes_of(root: Node) -> Iterator[Node]:

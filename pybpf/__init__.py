@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         BpfError,
         BudgetExceeded,
         CaptureError,
+        CertificateError,
         DecodeError,
         ElfError,
         InternalError,
@@ -35,13 +36,14 @@ if TYPE_CHECKING:
     from pybpf.program import MapSpec, Object, Program, Reference, RefKind, SourceLine, Subprogram
     from pybpf.program_types import Policy, ProgramType
     from pybpf.runtime import Instance, Result, instantiate
-    from pybpf.verifier import verify
+    from pybpf.verifier import check, verify
+    from pybpf.verifier.certificate import Certificate
     from pybpf.verifier.facts import Facts, VerifiedProgram
 
 _HOME = {
     "pybpf.asm": "assemble disassemble",
     "pybpf.elf": "load",
-    "pybpf.errors": "ArgumentError AssemblyError BpfError BudgetExceeded CaptureError DecodeError ElfError InternalError "
+    "pybpf.errors": "ArgumentError AssemblyError BpfError BudgetExceeded CaptureError CertificateError DecodeError ElfError InternalError "
     "LinkError MapError Trap UnsupportedError VerifierError",
     "pybpf.flows": "flow_numbers",
     "pybpf.instruction": "Instruction decode encode",
@@ -49,7 +51,8 @@ _HOME = {
     "pybpf.program": "MapSpec Object Program RefKind Reference SourceLine Subprogram",
     "pybpf.program_types": "Policy ProgramType",
     "pybpf.runtime": "Instance Result instantiate",
-    "pybpf.verifier": "verify",
+    "pybpf.verifier": "check verify",
+    "pybpf.verifier.certificate": "Certificate",
     "pybpf.verifier.facts": "Facts VerifiedProgram",
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names.split()}
@@ -60,6 +63,8 @@ __all__ = [
     "BpfError",
     "BudgetExceeded",
     "CaptureError",
+    "Certificate",
+    "CertificateError",
     "DecodeError",
     "ElfError",
     "Facts",
@@ -84,6 +89,7 @@ __all__ = [
     "VerifiedProgram",
     "VerifierError",
     "assemble",
+    "check",
     "decode",
     "disassemble",
     "encode",

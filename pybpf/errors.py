@@ -10,6 +10,7 @@
     ├── VerifierError          a program that was not proved safe        .pc .reason
     ├── UnsupportedError       a feature that pybpf does not know        .feature .pc
     ├── BudgetExceeded         work stopped at a limit the caller set    .used
+    ├── CertificateError       a certificate that proves nothing
     ├── MapError               a map operation that cannot be done       .map .errno
     ├── Trap                   a run that broke a rule of the machine    .pc .address
     └── InternalError          a bug in pybpf
@@ -141,6 +142,15 @@ class UnsupportedError(BpfError):
         self.feature = feature
         self.program = program
         self.pc = pc
+        self.detail = message
+
+
+class CertificateError(BpfError):
+    """What is no certificate, or one that does not prove its program safe: that says nothing about the program."""
+
+    def __init__(self, message: str, *, program: str = "") -> None:
+        super().__init__(f"{program}: the certificate does not prove it: {message}" if program else message)
+        self.program = program
         self.detail = message
 
 

@@ -14,6 +14,7 @@ from pybpf.errors import (
     BpfError,
     BudgetExceeded,
     CaptureError,
+    CertificateError,
     DecodeError,
     ElfError,
     InternalError,
@@ -34,6 +35,7 @@ EXAMPLES = {
     "not an ELF file": ElfError("not an ELF file"),
     "section 'maps': too short": ElfError("too short", "maps"),
     "symbol 'f': not defined": LinkError("not defined", "f"),
+    "f: the certificate does not prove it: no points": CertificateError("no points", program="f"),
     "packet 7 is cut short": CaptureError("packet 7 is cut short", 7),
     "f: a.c:12: pc 3: r0 = *(u8 *)(r1 + 0): outside the packet [packet-bounds]": VerifierError(
         "outside the packet", reason="packet-bounds", program="f", pc=3, instruction="r0 = *(u8 *)(r1 + 0)",

@@ -132,9 +132,8 @@ class Exploration:
     def run(self) -> int:
         """Explore from the entry, and prove that every run ends."""
         self.explore()
-        root = self._done[((), 0), ()][0]
         try:
-            return loops.bound(root)
+            return loops.bound(self.root)
         except loops.Endless as endless:
             pc = endless.node.place[1]
             refusal = Refusal(
@@ -144,6 +143,11 @@ class Exploration:
             )
             refusal.pc = pc
             raise Failure(refusal, endless.node, imprecise=self.imprecise, explored=self.explored) from None
+
+    @property
+    def root(self) -> Node:
+        """The state at the program's entry."""
+        return self._done[((), 0), ()][0]
 
     def _arrive(self, place: Place, state: State, parent: Node | None) -> None:
         waiting = self._pending.get(place)

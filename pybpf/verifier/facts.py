@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from pybpf.program import Program
 from pybpf.program_types import ProgramType
+
+if TYPE_CHECKING:
+    from pybpf.verifier.certificate import Certificate
 
 
 class RegionKind(Enum):
@@ -78,11 +82,13 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class VerifiedProgram:
-    """A program with the proof that it is safe for a program type. Only `pybpf.verify` makes one; the JIT takes nothing else.
+    """A program with the proof that it is safe for a program type. Only `pybpf.verify` and `pybpf.check` make one; the JIT takes nothing else.
 
-    Each is equal to itself alone: what is made from a proof, such as its native code, can be kept with it.
+    Each is equal to itself alone: what is made from a proof, such as its native code, can be kept with it. `certificate` is what
+    the proof can be checked by, where it was asked for.
     """
 
     program: Program
     type: ProgramType
     facts: Facts
+    certificate: Certificate | None = None

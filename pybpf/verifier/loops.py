@@ -9,8 +9,8 @@ end by the same argument, and so on inwards. This is a ranking function per loop
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from pybpf.semantics import U64, signed
 from pybpf.verifier.state import State
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Change = Mapping[tuple[int, str], int]
 """(cell, order) -> by how much the cell grew in the unsigned ("u") or signed ("s") order, exactly and without wrapping."""
 
+N = TypeVar("N", bound=Hashable)
 _HALF: Final = 1 << 63
 
 
@@ -151,15 +152,13 @@ def _span(edges: Sequence[Edge], cell: int, order: str) -> int:
     return max(highs) - min(lows)
 
 
-def strongly_connected(
-    nodes: Iterable[Node], successors: Callable[[Node], Iterable[Node]]
-) -> list[list[Node]]:
+def strongly_connected(nodes: Iterable[N], successors: Callable[[N], Iterable[N]]) -> list[list[N]]:
     """Strongly connected components, last in topological order first (Tarjan 1972, without recursion)."""
-    index: dict[Node, int] = {}
-    low: dict[Node, int] = {}
-    done: set[Node] = set()
-    stack: list[Node] = []
-    found: list[list[Node]] = []
+    index: dict[N, int] = {}
+    low: dict[N, int] = {}
+    done: set[N] = set()
+    stack: list[N] = []
+    found: list[list[N]] = []
     for root in nodes:
         if root in index:
             continue
@@ -181,7 +180,7 @@ def strongly_connected(
                 if visits:
                     low[visits[-1][0]] = min(low[visits[-1][0]], low[node])
                 if low[node] == index[node]:
-                    component: list[Node] = []
+                    component: list[N] = []
                     while node not in done:
                         component.append(stack.pop())
                         done.add(component[-1])

@@ -1,0 +1,354 @@
+"""From a finished exploration to its certificate: search, of which nothing has to be trusted.
+
+The nodes become points, their unknowns numbers. Each point is then walked from what it claims, as the checker will do, and for
+each state behind it the node that covered it is asked for the sums that its unknowns are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from pybpf.errors import CertificateError, InternalError
+from pybpf.verifier.certificate import (
+    NOT_NULL,
+    NULL,
+    Answer,
+    CellClaim,
+    Certificate,
+    Edge,
+    Loop,
+    NumberClaim,
+    Order,
+    Point,
+    PointerClaim,
+    ScalarClaim,
+    fingerprint,
+    halved,
+    place_of,
+)
+from pybpf.verifier.checker import Checker, Way
+from pybpf.verifier.explore import Exploration, Node
+from pybpf.verifier.loops import strongly_connected
+from pybpf.verifier.scalar import Scalar
+from pybpf.verifier.state import CELLS, State, parts_of
+from pybpf.verifier.values import (
+    LENGTH,
+    METADATA,
+    Atom,
+    Atoms,
+    Cell,
+    Form,
+    Number,
+    Pieces,
+    Value,
+    Values,
+    add_forms,
+    bases_of,
+    renamed,
+    subtract_forms,
+)
+from pybpf.verifier.walk import Place, Walk
+
+_KEPT: Final = frozenset({LENGTH, METADATA})
+_ORDERS: Final[tuple[Order, ...]] = (
+    *((cell, "s") for cell in range(CELLS)),
+    *((cell, "u") for cell in range(CELLS)),
+)
+
+
+def certify(exploration: Exploration, walk: Walk) -> Certificate:
+    """The certificate of an exploration that succeeded. `walk` is one for checking.
+
+    Raises `InternalError` where the exploration has taken a step that the meaning of states does not allow.
+    """
+    return _Certifier(exploration, walk).certificate()
+
+
+class _Certifier:
+    def __init__(self, exploration: Exploration, walk: Walk) -> None:
+        self.values = exploration.transfer.values
+        self.walk = walk
+        self.nodes = _walked_from(exploration.root)
+        self.number = {node: index for index, node in enumerate(self.nodes)}
+        self._names: dict[Atom, int] = {}
+        self._scalars: dict[ScalarClaim, int] = {}
+        self._cells: dict[CellClaim, int] = {}
+        self._translated: dict[Cell, int] = {}
+
+    def certificate(self) -> Certificate:
+        points = [self._point(node) for node in self.nodes]
+        draft = Certificate(
+            fingerprint(self.walk.program),
+            tuple(self._scalars),
+            tuple(self._cells),
+            tuple(points),
+            Edge(0),
+            (),
+        )
+        checker = Checker(draft, self.walk)
+        entry = self._edge(checker, ((), 0), self.walk.transfer.entry(), (), [0])
+        ways: list[Way] = []
+        for number, node in enumerate(self.nodes):
+            behind = self.walk.through(node.place, checker.state(number))
+            visits = checker.visits(number)
+            targets = list(dict.fromkeys(self.number[_walked(edge.target)] for edge in node.edges))
+            edges = []
+            for place, state in behind:
+                edges.append(self._edge(checker, place, state, visits, targets))
+                ways.append(Way(number, edges[-1].target, checker.moves(edges[-1], state, visits, _ORDERS)))
+            points[number] = replace(points[number], edges=tuple(edges))
+        ends = not self.walk.transfer.ahead
+        loops = _Ranking(checker).loops(range(len(points)), ways) if ends else ()
+        return replace(draft, points=tuple(points), entry=entry, loops=loops)
+
+    # Points
+
+    def _point(self, node: Node) -> Point:
+        state = node.state
+        frames = [*(frame.cells for frame in state.frames), state.cells]
+        cells = [
+            {index: self._cell(cell) for index, cell in enumerate(frame) if cell is not None}
+            for frame in frames
+        ]
+        ghosts = None
+        if node.loops and node.loops[-1] == node.place:
+            ghosts = frozenset(map(self._name, sorted(node.tags - _KEPT, key=repr)))
+        return Point(
+            place=node.place,
+            cells=cells[-1],
+            frames=tuple(cells[:-1]),
+            proofs={self._sum(atoms): size for atoms, size in state.proofs.items()},
+            held=frozenset(map(self._name, sorted(state.held, key=repr))),
+            visits=tuple(self.number[visit] for visit in state.visits),
+            ghosts=ghosts,
+        )
+
+    def _cell(self, cell: Cell) -> int:
+        position = self._translated.get(cell)
+        if position is None:
+            claim: CellClaim
+            if isinstance(cell, Pieces):
+                claim = tuple((first, size, self._value(v)) for first, size, v in cell.parts)
+            else:
+                assert cell is not None
+                claim = self._value(cell)
+            position = self._cells.setdefault(claim, len(self._cells))
+            self._translated[cell] = position
+        return position
+
+    def _value(self, value: Value) -> NumberClaim | PointerClaim:
+        if isinstance(value, Number):
+            form = None if value.form is None else (self._sum(value.form[0]), value.form[1])
+            return NumberClaim(self._scalar(value.scalar), form)
+        atoms = None if value.atoms is None else self._sum(value.atoms)
+        object = self.values.object_of(value)
+        if object is not None and object.reference is not None:
+            object = object._replace(reference=self._name(object.reference))
+        variable = None if value.variable is None else self._scalar(value.variable)
+        null = None if value.null is None else self._name(value.null)
+        number = 0 if object is not None else value.number
+        return PointerClaim(value.target, number, object, value.offset, variable, atoms, null)
+
+    def _sum(self, atoms: Atoms) -> Atoms:
+        return renamed(atoms, {base: self._name(base) for base in sorted(bases_of(atoms) - _KEPT, key=repr)})
+
+    def _scalar(self, scalar: Scalar) -> int:
+        return self._scalars.setdefault((scalar.wide, scalar.narrow), len(self._scalars))
+
+    def _name(self, atom: Atom) -> int:
+        return self._names.setdefault(atom, len(self._names))
+
+    # Edges
+
+    def _edge(
+        self, checker: Checker, place: Place, state: State, visits: tuple[int, ...], targets: Sequence[int]
+    ) -> Edge:
+        """The edge to the first of some points that holds a state."""
+        reasons = []
+        for target in targets:
+            if checker.points[target].place == place:
+                edge = Edge(target, *_match(checker, target, state))
+                try:
+                    checker.included(edge, place, state, visits, "")
+                except CertificateError as error:
+                    reasons.append(error.detail)
+                else:
+                    return edge
+        raise InternalError(f"no certificate: no state holds the one at pc {place[1]}: {'; '.join(reasons)}")
+
+
+def _walked(node: Node) -> Node:
+    """The node that a node was joined into: what was joined was not walked and costs nothing."""
+    while node.cost == 0:
+        node = node.edges[-1].target
+    return node
+
+
+def _walked_from(root: Node) -> list[Node]:
+    """The walked nodes that can be reached, in the order in which they are found, `root` first."""
+    found = {_walked(root): None}
+    work = list(found)
+    while work:
+        for edge in work.pop().edges:
+            target = _walked(edge.target)
+            if target not in found:
+                found[target] = None
+                work.append(target)
+    return list(found)
+
+
+class _Ranking:
+    """Looks for what bounds the cycles of a graph of points."""
+
+    def __init__(self, checker: Checker) -> None:
+        self.checker = checker
+
+    def loops(self, points: Iterable[int], ways: Sequence[Way]) -> tuple[Loop, ...]:
+        """The loops of a part of the graph: one for each of its cycles that are not inside another."""
+        behind: dict[int, list[int]] = {point: [] for point in points}
+        for way in ways:
+            behind[way.source].append(way.target)
+        found = []
+        for part in strongly_connected(behind, behind.__getitem__):
+            members = frozenset(part)
+            inside = [way for way in ways if way.source in members and way.target in members]
+            if inside:
+                found.append(self._loop(members, inside))
+        return tuple(found)
+
+    def _loop(self, members: frozenset[int], inside: Sequence[Way]) -> Loop:
+        """The outermost loop of a cycle, by the cell that moves on most ways back to its head, then by the fewest turns."""
+        points = self.checker.points
+        head = min(
+            (way.target for way in inside if way.moves),
+            key=lambda n: (len(points[n].visits), n),
+            default=None,
+        )
+        if head is None:
+            raise InternalError("no certificate: a cycle of states comes back to no head")
+        back = [way for way in inside if points[way.target].place == points[head].place]
+        best: tuple[int, int, Loop, frozenset[Way]] | None = None
+        for cell, order in sorted(set.intersection(*(set(way.moves) for way in back))):
+            for rising in (True, False):
+                steps = {way: way.moves[cell, order] * (1 if rising else -1) for way in back}
+                moving = frozenset(way for way, step in steps.items() if step > 0)
+                if min(steps.values()) < 0 or not moving:
+                    continue
+                loop = Loop(members, head, cell, order, rising)
+                turns = self.checker.turns(loop, moving)
+                if best is None or (len(moving), -turns) > best[:2]:
+                    best = len(moving), -turns, loop, moving
+        if best is None:
+            raise InternalError(f"no certificate: nothing moves one way at pc {points[head].place[1]}")
+        rest = [way for way in inside if way not in best[3]]
+        return replace(best[2], inner=self.loops(members, rest))
+
+
+# What the unknowns of a point are
+
+
+def _match(
+    checker: Checker, number: int, arriving: State
+) -> tuple[Mapping[Atom, Form], Mapping[Atom, Answer]]:
+    """What the unknowns and questions of a point are in a state that it holds: each is what it meets first."""
+    claim = checker.state(number)
+    match = _Match(checker.values, checker.ghosts(checker.points[number].visits) | _KEPT)
+    depth = len(claim.frames)
+    match.frame(depth, claim.cells, arriving.cells)
+    for index, (a, b) in enumerate(zip(claim.frames, arriving.frames, strict=True)):
+        match.frame(index, a.cells, b.cells)
+    match.sums()
+    match.held(claim.held, arriving.held)
+    names = {name: form for name, form in match.names.items() if form != ((name,), 0)}
+    answers = {question: answer for question, answer in match.answers.items() if question != answer}
+    return names, answers
+
+
+class _Match:
+    def __init__(self, values: Values, fixed: frozenset[Atom]) -> None:
+        self.values = values
+        self.fixed = fixed
+        self.names: dict[Atom, Form] = {}
+        self.answers: dict[Atom, Answer] = {}
+        self._sums: list[tuple[Form, Form]] = []
+
+    def frame(self, depth: int, claim: Sequence[Cell], arriving: Sequence[Cell]) -> None:
+        for index, (a, b) in enumerate(zip(claim, arriving, strict=True)):
+            theirs = {(first, size): value for first, size, value in parts_of(b)}
+            for first, size, value in parts_of(a):
+                other = theirs.get((first, size), self.values.bytes(size))
+                self._value(value, other, place_of(depth, index, first))
+
+    def _value(self, a: Value, b: Value, place: Atom) -> None:
+        if isinstance(a, Number):
+            if a.form is not None:
+                form = self.values.form_of(b) if isinstance(b, Number) and b.form is None else None
+                if isinstance(b, Number) and b.form is not None:
+                    form = b.form
+                self._equal(a.form, form or ((place,), 0), place)
+            return
+        if a.null is not None:
+            null = NULL if isinstance(b, Number) else NOT_NULL if b.null is None else b.null
+            self.answers.setdefault(a.null, null)
+        if isinstance(b, Number):
+            return
+        mine, theirs = self.values.object_of(a), self.values.object_of(b)
+        if mine is not None and theirs is not None and mine.reference is not None:
+            self.answers.setdefault(mine.reference, theirs.reference)
+        if a.atoms:
+            atoms: Atoms = () if b.variable is None else (place,) if b.atoms is None else b.atoms
+            self._equal((a.atoms, 0), (atoms, b.offset - a.offset), place)
+
+    def _equal(self, sum: Form, there: Form, place: Atom) -> None:
+        (atoms, delta), (others, distance) = sum, there
+        if len(atoms) == 1:
+            atom = atoms[0]
+            if isinstance(atom, tuple) and _is_shift(atom):
+                other = others[0] if len(others) == 1 else None
+                if isinstance(other, tuple) and _is_shift(other):
+                    self._equal(atom[1:3], other[1:3], place)
+                elif len(atom[1]) == 1 and not _is_shift(atom[1][0]):
+                    self.names.setdefault(atom[1][0], ((halved(place),), 0))
+            elif atom not in self.fixed:
+                self.names.setdefault(atom, (others, distance - delta))
+        elif atoms:
+            self._sums.append((sum, there))
+
+    def sums(self) -> None:
+        """Of unknowns that are only mentioned in sums one is what the others leave, and these are 0; short sums come first."""
+
+        def open(atoms: Atoms) -> list[Atom]:
+            return [a for a in atoms if a not in self.names and a not in self.fixed and not _is_shift(a)]
+
+        while self._sums:
+            self._sums.sort(key=lambda pair: len(open(pair[0][0])))
+            (atoms, delta), there = self._sums.pop(0)
+            *others, last = open(atoms) or [None]
+            if last is None or others.count(last):
+                continue
+            if there == (atoms, delta):
+                self.names |= {atom: ((atom,), 0) for atom in (*others, last)}
+                continue
+            self.names |= dict.fromkeys(others, ((), 0))
+            known: Form | None = ((), delta)
+            for atom in atoms:
+                if atom != last:
+                    known = add_forms(known, self.names.get(atom, ((atom,), 0)))
+            rest = subtract_forms(there, known)
+            if rest is not None:
+                self.names[last] = rest
+
+    def held(self, claim: Iterable[Atom], arriving: Iterable[Atom]) -> None:
+        """What no pointer is left to is paired with what is left."""
+        taken = {self.answers.get(name) for name in claim}
+        left = [name for name in arriving if name not in taken]
+        for name in claim:
+            if name not in self.answers and left:
+                self.answers[name] = name if name in left else left[0]
+                left.remove(self.answers[name])
+
+
+def _is_shift(atom: Atom) -> bool:
+    return isinstance(atom, tuple) and atom[0] == "lsh"

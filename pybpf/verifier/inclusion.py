@@ -1,0 +1,215 @@
+"""Whether one state stands for all that another stands for, given what the unknowns of the one are in the other.
+
+This is the meaning of states (docs/soundness.md) written down: for every choice of the arriving state's unknowns, the named sums give
+a choice of the claim's under which all that the claim says is true. Nothing is searched for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from pybpf.semantics import U64, signed
+from pybpf.verifier.certificate import NOT_NULL, NULL, Answer, halved, place_of
+from pybpf.verifier.scalar import Scalar, includes
+from pybpf.verifier.state import State, parts_of
+from pybpf.verifier.values import (
+    METADATA,
+    Atom,
+    Atoms,
+    Cell,
+    Form,
+    Number,
+    Pieces,
+    Pointer,
+    Target,
+    Value,
+    Values,
+)
+
+_HALF: Final = 1 << 63
+_FAR: Final = 1 << 32
+"""Less than this: no sum of a few such numbers and a packet's length wraps."""
+
+
+class NotIncluded(Exception):
+    """Some run that the arriving state stands for is none that the claim stands for, as far as is shown."""
+
+
+class Inclusion:
+    """One question: is `arriving` included in a claim whose unknowns are `names` and whose questions have `answers` there?"""
+
+    def __init__(
+        self, values: Values, arriving: State, names: Mapping[Atom, Form], answers: Mapping[Atom, Answer]
+    ) -> None:
+        self.values = values
+        self.numbers = values.numbers
+        self.arriving = arriving
+        self.names = names
+        self.answers = answers
+
+    def check(self, claim: State) -> None:
+        """Raises `NotIncluded`."""
+        arriving = self.arriving
+        if len(claim.frames) != len(arriving.frames):
+            raise NotIncluded("it has other frames")
+        for depth, (a, b) in enumerate(zip(claim.frames, arriving.frames, strict=True)):
+            if a.call != b.call:
+                raise NotIncluded("it was called from elsewhere")
+            self._frame(depth, a.cells, b.cells)
+        self._frame(len(claim.frames), claim.cells, arriving.cells)
+        if len(claim.held) != len(arriving.held) or set(map(self._answer, claim.held)) != arriving.held:
+            raise NotIncluded("something else is held")
+        for atoms, size in claim.proofs.items():
+            self._proof(atoms, size)
+
+    def _frame(self, depth: int, claim: Sequence[Cell], arriving: Sequence[Cell]) -> None:
+        changed = self.names or self.answers
+        for index, (a, b) in enumerate(zip(claim, arriving, strict=True)):
+            if a is None or (a is b and not changed):
+                continue
+            if isinstance(a, Pieces) or isinstance(b, Pieces):
+                self._pieces(a, b, depth, index)
+            elif b is None:
+                raise NotIncluded(f"nothing is in {describe(depth, index)}")
+            else:
+                self._value(a, b, place_of(depth, index))
+
+    def _value(self, a: Value, b: Value, place: Atom) -> None:
+        if isinstance(a, Pointer):
+            self._pointer(a, b, place)
+        elif isinstance(b, Number):
+            if not includes(a.scalar, b.scalar):
+                raise NotIncluded(f"{b!r} is not within {a!r}")
+            if a.form is not None and not self._is_sum(a.form, b, place):
+                raise NotIncluded(f"{b!r} is not the sum that {a!r} is")
+        else:
+            # An address is some number of 64 bits, where that may be known.
+            any_number = self.values.leaks and a.scalar is self.numbers.unknown
+            if not any_number or (a.form is not None and self._sum(a.form) != ((place,), 0)):
+                raise NotIncluded(f"{b!r} is an address and {a!r} a number")
+
+    def _is_sum(self, form: Form, b: Number, place: Atom) -> bool:
+        """Whether the claim's sum is a number that arrives: by its identity, by its value, or as a multiple."""
+        total = self._sum(form)
+        if total == self._form(b, place) or (b.value is not None and total == ((), signed(b.value, 64))):
+            return True
+        atoms, delta = total
+        if len(atoms) != 1 or not isinstance(atoms[0], tuple) or atoms[0][0] != "lsh":
+            return False
+        _, inner, _, amount, unsigned, signs = atoms[0]
+        if inner != (halved(place),):
+            return False
+        # The unknown occurs only here. It is b - delta shifted right, less what is added to it: then nothing is lost on the way back.
+        shifted = self.numbers.alu("sub", 64, b.scalar, self.numbers.constant(delta & U64)).wide
+        low = (1 << amount) - 1
+        return not (shifted.value | shifted.mask) & low and (not (unsigned and signs) or shifted.smin >= 0)
+
+    def _pointer(self, a: Pointer, b: Value, place: Atom) -> None:
+        if isinstance(b, Number):
+            if b.value != 0 or a.null is None or self._answer(a.null) != NULL:
+                raise NotIncluded(f"{b!r} is a number and {a!r} an address")
+            if a.target is Target.STACK and a.number > len(self.arriving.frames):
+                raise NotIncluded(f"{a!r} is of a frame that is not there")
+            return
+        if a.target is not b.target or self._target(a) != self._target(b, claimed=False):
+            raise NotIncluded(f"{b!r} points elsewhere than {a!r}")
+        answer = NOT_NULL if b.null is None else b.null
+        if a.null is None and b.null is not None:
+            raise NotIncluded(f"{b!r} may be null")
+        if a.null is not None and self._answer(a.null) != answer:
+            raise NotIncluded(f"{b!r} is null when {a!r} is not, or the other way round")
+        # start + offset of a + variable of a = start + offset of b + variable of b, as integers
+        distance = b.offset - a.offset
+        if a.variable is None:
+            if b.variable is not None or distance:
+                raise NotIncluded(f"{b!r} is not at {a!r}")
+            return
+        if not includes(a.variable, self._moved(b.variable or self.numbers.constant(0), distance)):
+            raise NotIncluded(f"{b!r} is not within {a!r}")
+        if a.atoms is not None:
+            if b.variable is None:
+                form: Form = ((), distance)
+            else:
+                form = ((place,) if b.atoms is None else b.atoms, distance)
+            if self._sum((a.atoms, 0)) != form:
+                raise NotIncluded(f"{b!r} is not moved by the sum that {a!r} is")
+
+    def _moved(self, variable: Scalar, distance: int) -> Scalar:
+        if not -_HALF <= variable.wide.smin + distance <= variable.wide.smax + distance < _HALF:
+            raise NotIncluded("an offset wraps")
+        return self.numbers.alu("add", 64, variable, self.numbers.constant(distance & U64))
+
+    def _target(self, p: Pointer, *, claimed: bool = True) -> object:
+        object = self.values.object_of(p)
+        if object is None or object.reference is None or not claimed:
+            return p.number if object is None else object
+        return object._replace(reference=self._answer(object.reference))
+
+    def _pieces(self, a: Cell, b: Cell, depth: int, index: int) -> None:
+        """Part by part. A part of the claim that arrives otherwise divided is any bytes, all of them written."""
+        parts = {(first, size): value for first, size, value in parts_of(b)}
+        kinds = {first + i: value for (first, size), value in parts.items() for i in range(size)}
+        for first, size, value in parts_of(a):
+            place = place_of(depth, index, first)
+            other = parts.get((first, size))
+            if other is not None:
+                self._value(value, other, place)
+                continue
+            written = [kinds.get(byte) for byte in range(first, first + size)]
+            if any(v is None or (isinstance(v, Pointer) and not self.values.leaks) for v in written):
+                raise NotIncluded(f"not all bytes of {describe(depth, index)} hold numbers")
+            self._value(value, self.values.bytes(size), place)
+
+    def _proof(self, atoms: Atoms, size: int) -> None:
+        """What the claim proves behind its sum is proved behind what the sum is here.
+
+        Both sums are the same 64-bit number, and so are they as signed numbers where they do not wrap: not upwards, since the
+        arriving sum is below what is proved behind it; nor downwards, unless it is moved down.
+        """
+        there, distance = self._sum((atoms, 0))
+        wraps = distance < 0 and any(atom != METADATA for atom in there)
+        if wraps or abs(distance) >= _FAR or abs(size) >= _FAR:
+            raise NotIncluded("a proof of the packet's length is about numbers that may wrap")
+        if self.arriving.proved(there) < size + distance:
+            raise NotIncluded("the packet is not proved to be as long")
+
+    def _answer(self, question: Atom) -> Answer:
+        return self.answers.get(question, question)
+
+    def _form(self, b: Number, place: Atom) -> Form:
+        """A number as a sum; one without identity is an unknown of its own."""
+        return b.form or self.values.form_of(b) or ((place,), 0)
+
+    def _sum(self, form: Form) -> Form:
+        """A sum of the claim's unknowns as one of the arriving state's."""
+        atoms, total = form
+        out: list[Atom] = []
+        for atom in atoms:
+            if isinstance(atom, tuple) and atom[0] == "lsh":
+                inner, delta = self._sum((atom[1], atom[2]))
+                if inner:
+                    out.append(("lsh", inner, delta, *atom[3:]))
+                else:
+                    total += _shifted(delta, *atom[3:])
+            else:
+                more, delta = self.names.get(atom, ((atom,), 0))
+                out += more
+                total += delta
+        return tuple(sorted(out, key=repr)), signed(total & U64, 64)
+
+
+def _shifted(number: int, amount: int, unsigned: bool, signs: bool) -> int:
+    """A number shifted left, if the shift loses no bit of it as its flags say. Raises `NotIncluded`."""
+    lost = (unsigned and (number & U64) >> (64 - amount)) or (
+        signs and not -_HALF <= number << amount < _HALF
+    )
+    if lost:
+        raise NotIncluded("a shift loses bits")
+    return number << amount
+
+
+def describe(depth: int, index: int) -> str:
+    """A cell in words."""
+    name = f"r{index}" if index <= 10 else f"the stack slot {8 * (10 - index)}"
+    return f"{name} of frame {depth}"
