@@ -18,8 +18,8 @@ NAMED = (Kind.STRUCT, Kind.UNION, Kind.ENUM, Kind.ENUM64, Kind.TYPEDEF)
 
 
 def squeezed(text: str) -> str:
-    """Without blanks, which are a matter of taste, the suffix of large constants, and tags."""
-    return re.sub(r"\s|(?<=\d)U?LL\b|__attribute__\(\(btf_type_tag\(.*?\)\)\)", "", text)
+    """Without blanks, which are a matter of taste, and the suffix of large constants."""
+    return re.sub(r"\s|(?<=\d)U?LL\b", "", text)
 
 
 @pytest.mark.oracle
@@ -82,6 +82,36 @@ def test_declarations(btf: Btf, id: int, name: str, text: str):
 def test_without_members(btf: Btf):
     """On request a struct is its name."""
     assert format_type(btf, 10, "o", body=False) == "struct outer o"
+
+
+def test_tags():
+    """A tag stands where C has it: on what a pointer points to, behind the declaration, member or parameter that it marks."""
+    builder = BtfBuilder()
+    number = builder.int()  # 1
+    tag = builder.add(Kind.TYPE_TAG, "user", number)  # 2
+    pointer = builder.add(Kind.PTR, "", tag)  # 3
+    outer = builder.add(
+        Kind.PTR, "", builder.add(Kind.TYPE_TAG, "rcu", builder.add(Kind.CONST, "", pointer))
+    )  # 6
+    struct = builder.struct("s", 8, ("a", number, 0), ("b", pointer, 64))  # 7
+    proto = builder.add(Kind.FUNC_PROTO, "", number, builder.string("x"), number, vlen=1)  # 8
+    function = builder.add(Kind.FUNC, "f", proto, vlen=1)  # 9
+    tags = [
+        builder.add(Kind.DECL_TAG, 'a "mark"', target, component)
+        for target, component in ((struct, -1), (struct, 1), (function, -1), (function, 0), (struct, 9))
+    ]
+    btf = Btf.parse(builder.build())
+    user, mark = '__attribute__((btf_type_tag("user")))', '__attribute__((btf_decl_tag("a \\"mark\\"")))'
+    assert format_type(btf, pointer, "p") == f"int {user} *p"
+    assert format_type(btf, outer, "p") == f'int {user} *__attribute__((btf_type_tag("rcu"))) const *p'
+    body = f"struct s {{\n    int a;\n    int {user} *b;\n}}"
+    assert [format_type(btf, id) for id in tags] == [
+        f"{body} {mark}",
+        f"int {user} *b {mark}",
+        f"int f(int x) {mark}",
+        f"int x {mark}",
+        f"{body} {mark}",
+    ]
 
 
 def test_circles_and_doubling():
