@@ -87,7 +87,7 @@ class Linker:
             self._slots_left -= function.size + FUNCTION_SLOTS
             if self._slots_left < 0:
                 message = f"the programs of the object have more than {MAX_SLOTS} slots"
-                linked.defect = UnsupportedError(message, "program size", program=name)
+                linked.defect = UnsupportedError(message, "program-size", program=name)
                 break
             order.append(function)
         else:
