@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pybpf import helpers, program_types
+    from pybpf.ahead import CompiledObject, compile_object
     from pybpf.asm import assemble, disassemble
     from pybpf.elf import load
     from pybpf.errors import (
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from pybpf.verifier.facts import Facts, VerifiedProgram
 
 _HOME = {
+    "pybpf.ahead": "CompiledObject compile_object",
     "pybpf.asm": "assemble disassemble",
     "pybpf.elf": "load",
     "pybpf.errors": "ArgumentError AssemblyError BpfError BudgetExceeded CaptureError CertificateError DecodeError ElfError InternalError "
@@ -65,6 +67,7 @@ __all__ = [
     "CaptureError",
     "Certificate",
     "CertificateError",
+    "CompiledObject",
     "DecodeError",
     "ElfError",
     "Facts",
@@ -90,6 +93,7 @@ __all__ = [
     "VerifierError",
     "assemble",
     "check",
+    "compile_object",
     "decode",
     "disassemble",
     "encode",

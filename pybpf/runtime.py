@@ -77,7 +77,7 @@ def instantiate(
         raise ArgumentError(
             f"{type(verified).__name__} is no verified program: pass it to pybpf.verify first"
         )
-    _check_runnable(verified)
+    check_runnable(verified)
     program = verified.program
     instance_maps = _instance_maps(program, maps or {}, seed)
     return Instance(
@@ -89,7 +89,7 @@ _REGIONS: Final = frozenset({RegionKind.STACK, RegionKind.PACKET, RegionKind.CON
 """What the memory of a run consists of."""
 
 
-def _check_runnable(verified: VerifiedProgram) -> None:
+def check_runnable(verified: VerifiedProgram) -> None:
     """Whether the engines have all that the program uses. Raises `UnsupportedError`."""
     type_, facts, name = verified.type, verified.facts, verified.program.name
     if not type_.runnable:

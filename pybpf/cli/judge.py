@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+import click
+
 from pybpf import program_types
-from pybpf.cli.status import Status
+from pybpf.cli.status import Failure, Status
 from pybpf.errors import (
     BpfError,
     BudgetExceeded,
@@ -129,3 +131,17 @@ def _outcome(verified: VerifiedProgram | None, error: BpfError | None) -> tuple[
             return "rejected", "link", None
         case _:
             raise error
+
+
+def accepted(file: str, judgement: Judgement) -> VerifiedProgram:
+    """The proof of a program that is to be run; any other verdict ends the command."""
+    row = judgement.row
+    if judgement.verified is not None:
+        return judgement.verified
+    where = f"{click.format_filename(file)}: {row.verdict}: {judgement.error}"
+    hint = (
+        f" (pybpf verify -v {click.format_filename(file)} {row.program} explains)"
+        if row.verdict == "rejected"
+        else ""
+    )
+    raise Failure(where + hint, STATUS[row.verdict]) from judgement.error

@@ -9,10 +9,8 @@ import click
 
 from pybpf.cli import options
 from pybpf.cli.files import blaming, choose_one, read_object
-from pybpf.cli.judge import STATUS, Judgement, judge
+from pybpf.cli.judge import accepted, judge
 from pybpf.cli.output import complain
-from pybpf.cli.status import Failure
-from pybpf.verifier.facts import VerifiedProgram
 
 if TYPE_CHECKING:
     from pybpf.cli.execute import Outcome
@@ -124,7 +122,7 @@ def command(
         program = choose_one(file, object, name)
     with times.stage("verify"):
         judgement = judge(program)
-    verified = _accepted(file, judgement)
+    verified = accepted(file, judgement)
     chosen = _choice(verified.type, verdicts) if target is not None else None
     with times.stage("read"), blaming(capture):
         batch = read_pcap(capture, truncated="keep" if truncated else "error")
@@ -144,19 +142,6 @@ def command(
         written = _write(target, batch, outcome, chosen)
     report = Report(instance, object.btf, capture, batch, engine, repeat, outcome, times, target, written)
     print_report(report, maps=maps, json=format == "json")
-
-
-def _accepted(file: str, judgement: Judgement) -> VerifiedProgram:
-    row = judgement.row
-    if judgement.verified is not None:
-        return judgement.verified
-    where = f"{click.format_filename(file)}: {row.verdict}: {judgement.error}"
-    hint = (
-        f" (pybpf verify -v {click.format_filename(file)} {row.program} explains)"
-        if row.verdict == "rejected"
-        else ""
-    )
-    raise Failure(where + hint, STATUS[row.verdict]) from judgement.error
 
 
 def _choice(type: ProgramType, given: Sequence[str]) -> Callable[[int], bool]:

@@ -14,6 +14,8 @@ reach every user of llvmlite in the process, so none is set. LLVM runs under one
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from functools import cache
@@ -23,7 +25,7 @@ from typing import Any, Final
 import llvmlite
 import llvmlite.binding as llvm
 
-from pybpf.errors import InternalError
+from pybpf.errors import ArgumentError, InternalError, UnsupportedError
 from pybpf.jit.codegen import Level
 
 
@@ -40,12 +42,83 @@ def _emit(ir: str, level: Level) -> bytes:
     """What LLVM made on the way is gone when this returns, under the lock: giving it back is a call of LLVM too."""
     machine = _machine(level)
     module = _parse(_target() + ir)
+    _optimise(module, machine, level)
+    return bytes(machine.emit_object(module))
+
+
+def _optimise(module: Any, machine: Any, level: Level) -> None:
     builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
     if level is Level.FULL:
         _run_once(builder.getModulePassManager(), module, builder)
     else:
         _quick_passes().run(module, builder)
-    return bytes(machine.emit_object(module))
+
+
+class Machine:
+    """A machine to compile for, ahead of time: a triple of LLVM, this machine's where none is named, and a processor of it.
+
+    Raises `UnsupportedError` for what LLVM has no code for, and for machines that are not little-endian with pointers of 64 bits, as maps are; `ArgumentError`
+    for the processor at hand of another machine.
+    """
+
+    def __init__(self, triple: str | None, cpu: str = "generic") -> None:
+        with _LOCK:
+            llvm.initialize_all_targets()
+            llvm.initialize_all_asmprinters()
+            host = llvm.get_default_triple()
+            try:
+                target = llvm.Target.from_triple(triple or host)
+            except RuntimeError:
+                raise UnsupportedError(
+                    f"LLVM has no code for target {triple!r}", f"target {triple}"
+                ) from None
+            architecture, _, _ = (triple or host).partition("-")
+            abi, features = _CONVENTIONS.get(architecture, ("", ""))
+            if cpu not in ("generic", "native") and not _knows(triple or host, cpu):
+                raise ArgumentError(f"LLVM knows no processor {cpu!r} of target {triple or host!r}")
+            if cpu == "native":
+                if triple is not None and architecture != host.partition("-")[0]:
+                    raise ArgumentError(f"the processor at hand is none of target {triple!r}")
+                cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+            self.machine: Final[Any] = target.create_target_machine(
+                cpu=cpu, features=features, opt=2, reloc="pic", codemodel="small", abiname=abi
+            )
+            layout = str(self.machine.target_data)
+        if not layout.startswith("e-") or "p:32" in layout or "-m:e" not in layout:
+            message = (
+                f"target {triple!r}: machines must be little-endian with pointers of 64 bits and ELF files"
+            )
+            raise UnsupportedError(message, f"target {triple}")
+        self.description: Final = f"{self.machine.triple}, processor {cpu}"
+        self.header: Final = _text_of(self.machine)
+
+
+def _knows(triple: str, cpu: str) -> bool:
+    """Whether LLVM knows a processor. Asked in a process of its own: LLVM prints what it thinks of a wrong name, and then ends the process."""
+    script = (
+        "import sys, llvmlite.binding as llvm; llvm.initialize_all_targets();"
+        "llvm.Target.from_triple(sys.argv[1]).create_target_machine(cpu=sys.argv[2])"
+    )
+    done = subprocess.run([sys.executable, "-c", script, triple, cpu], capture_output=True, check=False)
+    return done.returncode == 0 and not done.stderr
+
+
+_CONVENTIONS: Final = {"riscv64": ("lp64d", "+m,+a,+f,+d,+c")}
+"""The calling convention and the extensions that all systems of an architecture have, where LLVM does not take them for granted."""
+
+
+def emit_for(ir: str, machine: Machine, level: Level, form: str) -> bytes:
+    """A module compiled for a machine: ``object``, ``assembly`` or ``llvm``, the text after the passes. Raises what `emit` raises."""
+    with _LOCK:
+        module = _parse(machine.header + ir)
+        _optimise(module, machine.machine, level)
+        match form:
+            case "object":
+                return bytes(machine.machine.emit_object(module))
+            case "assembly":
+                return str(machine.machine.emit_assembly(module)).encode()
+            case _:
+                return str(module).encode()
 
 
 class Library:
@@ -124,7 +197,10 @@ def _machine(level: Level) -> Any:
 @cache
 def _target() -> str:
     """What the text must say before LLVM reads it: without the layout, numbers would be aligned as on no machine of ours."""
-    machine = _machine(Level.FULL)
+    return _text_of(_machine(Level.FULL))
+
+
+def _text_of(machine: Any) -> str:
     return f'target datalayout = "{machine.target_data}"\ntarget triple = "{machine.triple}"\n'
 
 

@@ -41,13 +41,18 @@ def operations(number: int, spec: MapSpec) -> str:
             return table_ir.operations(number, layout)
 
 
-def module(spec: MapSpec, operation: str) -> str:
-    """A module that exports one operation of a map under its plain name (``lookup``, ...)."""
+def everything(number: int, spec: MapSpec) -> str:
+    """The functions that a program calls, and those that copy out. Raises what `pybpf.maps.layout_of` raises."""
     match layout_of(spec):
         case ArrayLayout() as layout:
-            text = array_ir.operations(0, layout, spec.read_only) + array_ir.copies(0, layout)
+            return array_ir.operations(number, layout, spec.read_only) + array_ir.copies(number, layout)
         case HashLayout() as layout:
-            text = table_ir.operations(0, layout) + table_ir.copies(0, layout)
+            return table_ir.operations(number, layout) + table_ir.copies(number, layout)
+
+
+def module(spec: MapSpec, operation: str) -> str:
+    """A module that exports one operation of a map under its plain name (``lookup``, ...)."""
+    text = everything(0, spec)
     parameters = ", ".join(f"{kind} %{i}" for i, kind in enumerate(PARAMETERS[operation]))
     return f"""{text}
 define i64 @{operation}({parameters}) nounwind {{
