@@ -55,7 +55,6 @@ def compile_object(
     compile for; `ArgumentError` for names that C cannot have.
     """
     program, type_ = verified.program, verified.type
-    program.check_runnable()
     check_runnable(verified)
     for number in sorted(verified.facts.helpers):
         helper = type_.helpers[number]

@@ -55,6 +55,8 @@ def _promises(interface: Interface) -> Iterator[str]:
         yield f"A run executes at most {interface.max_instructions} instructions."
     if interface.type.minimum_length:
         yield f"Packets must be at least {interface.type.minimum_length} bytes long: the caller sees to that."
+    if interface.byteorder == "big":
+        yield "The program was written for big-endian machines: so are the numbers in its maps and its context, wherever it runs."
     yield "Packets are written in place." if interface.type.packet_writable else "Packets are never written."
 
 

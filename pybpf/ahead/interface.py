@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pybpf.errors import ArgumentError
+from pybpf.instruction import ByteOrder
 from pybpf.jit import map_ir
 from pybpf.jit.driver import EXPORTS
 from pybpf.jit.options import Options
@@ -44,6 +45,7 @@ class Interface:
     type: ProgramType
     maps: tuple[CMap, ...]
     options: Options
+    byteorder: ByteOrder
     max_instructions: int | None
 
     @classmethod
@@ -58,8 +60,8 @@ class Interface:
             CMap(one, number, spec, layout_of(spec))
             for number, (one, spec) in enumerate(zip(names, verified.program.maps, strict=True))
         )
-        program, bound = verified.program.name, verified.facts.max_instructions
-        return cls(prefix, program, verified.type, maps, options, bound)
+        program, bound = verified.program, verified.facts.max_instructions
+        return cls(prefix, program.name, verified.type, maps, options, program.byteorder, bound)
 
 
 def identifier(name: str) -> str:

@@ -152,6 +152,15 @@ def test_budget_in_c(tmp_path):
     assert loaded.run(b"") == 780
 
 
+def test_header_says_what_the_caller_must_know():
+    little = verified("r0 = 1\n exit", replace(FILTER, minimum_length=14))
+    assert "at least 14 bytes long" in compile_object(little).header
+    assert "at most 2 instructions" in compile_object(little).header
+    assert "big-endian" not in compile_object(little).header
+    big = pybpf.verify(replace(little.program, byteorder="big"))
+    assert "big-endian" in compile_object(big).header
+
+
 def test_code_with_checks_and_without():
     proof = verified("r0 = 0\n if r2 < 8 goto out\n r2 &= 7\n r1 += r2\n r0 = *(u8 *)(r1 + 0)\nout:\n exit")
     with_checks, without = (compile_object(proof, form="llvm", checks=checks) for checks in (True, False))
