@@ -39,9 +39,13 @@ def text(value: Value, width: int = 64) -> str:
 
 
 class Builder:
-    """Appends instructions to a function; `label` is the block that they go to, ``entry`` the first."""
+    """Appends instructions to a function; `label` is the block that they go to, ``entry`` the first.
 
-    def __init__(self) -> None:
+    A function that only looks ahead simply `leaves`, without a result, where another would trap or end the run.
+    """
+
+    def __init__(self, *, leaves: bool = False) -> None:
+        self._leaves = leaves
         self.lines: list[str] = []
         self.label = "entry"
         self._entry: dict[str, str] = {}
@@ -84,7 +88,7 @@ class Builder:
         """The function's blocks, complete."""
         self._close_traps()
         if self._halts:
-            self.lines += ["halt:", f"  ret {RESULT} {{ i64 0, i1 true }}"]
+            self.lines += ["halt:", "  ret void" if self._leaves else f"  ret {RESULT} {{ i64 0, i1 true }}"]
         return "\n".join(["entry:", *self._entry.values(), *self.lines])
 
     # Values.
@@ -189,6 +193,9 @@ class Builder:
             return
         traps, self._traps = self._traps, []
         self.block("trap")
+        if self._leaves:
+            self.do("ret void")
+            return
         where = self.value("phi i64 " + ", ".join(f"[ {at}, %{label} ]" for label, at, _ in traps))
         address = self.value("phi i64 " + ", ".join(f"[ {text(to)}, %{label} ]" for label, _, to in traps))
         self.do(f"store i64 {where}, ptr {self.pointer('%state', SITE)}")

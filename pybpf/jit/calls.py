@@ -23,7 +23,8 @@ from pybpf.verifier.facts import Access, Facts
 class Call:
     """A call at `pc` of the helper that has a `number` in the program type's table, with r1 to r5.
 
-    Functions that the code needs are put into `support`, name to text, once for the whole module.
+    Functions that the code needs are put into `support`, name to text, once for the whole module. Operations on the map number
+    `hinted` are given ``%hint``.
     """
 
     pc: int
@@ -33,10 +34,11 @@ class Call:
     type: ProgramType
     facts: Facts
     support: dict[str, str]
+    hinted: int | None = None
 
     def write(self) -> Value:
         """Append the call; the result is r0."""
-        return _NATIVE.get(self.type.helpers[self.number].body, _python)(self)
+        return NATIVE.get(self.type.helpers[self.number].body, _python)(self)
 
     @property
     def b(self) -> Builder:
@@ -65,6 +67,8 @@ class Call:
     def operation(self, name: str, number: int, spec: MapSpec, arguments: str) -> str:
         """Call an operation of a map."""
         self.support.setdefault(f"map{number}", map_ir.operations(number, spec))
+        if number == self.hinted:
+            name, arguments = f"{name}_hinted", f"{arguments}, ptr %hint"
         return self.b.value(
             f"call i64 @map_{name}_{number}(ptr {self.regions.map_block(number)}, {arguments})"
         )
@@ -154,7 +158,7 @@ def _python(call: Call) -> Value:
     return result
 
 
-_NATIVE: Final[Mapping[Body | None, Callable[[Call], Value]]] = {
+NATIVE: Final[Mapping[Body | None, Callable[[Call], Value]]] = {
     helpers.MAP_LOOKUP.body: _map_lookup,
     helpers.MAP_UPDATE.body: _map_update,
     helpers.UBPF_UPDATE.body: _map_update_any,
@@ -167,5 +171,5 @@ _NATIVE: Final[Mapping[Body | None, Callable[[Call], Value]]] = {
 
 def native_name(helper: Helper) -> str:
     """What a helper is in machine code, "" where it is left to Python."""
-    native = _NATIVE.get(helper.body)
+    native = NATIVE.get(helper.body)
     return native.__name__ if native is not None else ""

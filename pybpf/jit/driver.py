@@ -4,27 +4,33 @@ i64 run(ptr state, ptr packet, i32 length)
 r0; a site in the state if the run trapped.
 i64 run_batch(ptr state, ptr base, i64 size, ptr offsets, ptr lengths, ptr results, i64 n, ptr copy, i64 limit)
 Runs the program on n packets, number i at base + offsets[i] (u64), lengths[i] (u32) bytes long, and writes r0 to
-results[i] (u64). Where `copy` is not null each packet is copied there first, so that what the program writes is lost.
-The number of packets done, n unless a run trapped, or a packet is longer than `limit` or does not lie in the `size`
+results[i] (u64). Where `copy` is not null each packet is copied there first, so that what the program writes is lost; code of a program that writes to
+no packet leaves that out. The number of packets done, n unless a run trapped, or a packet is longer than `limit` or does not lie in the `size`
 bytes from base; then the state has a site, or none for such a packet.
+
+The loop asks for the memory of packets before their turn comes. Where a program is split (`pybpf.jit.split`) it goes block by block, and looks ahead
+in each before it runs.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from pybpf.jit import hint_ir
 from pybpf.jit.builder import RESULT
-from pybpf.jit.state import SITE
+from pybpf.jit.split import Split
+from pybpf.jit.state import MAPS, SITE
+from pybpf.maps.layout import COUNT
 
 RUN: Final = "run"
 RUN_BATCH: Final = "run_batch"
 EXPORTS: Final = (RUN, RUN_BATCH)
 
 AHEAD: Final = 16
-"""How many packets ahead the batch loop asks for memory."""
+"""How many packets ahead the batch loop asks for memory, and how many a batch must have to be split."""
 
-ENTRY_POINTS: Final = f"""
-define i64 @run(ptr noalias %state, ptr %packet, i32 %length) nounwind {{
+_RUN: Final = """
+define i64 @run(ptr noalias %state, ptr %packet, i32 %length) nounwind {
 entry:
   %offset = alloca i64
   %length.slot = alloca i32
@@ -35,49 +41,29 @@ entry:
   %done = call i64 @run_batch(ptr %state, ptr %packet, i64 %size, ptr %offset, ptr %length.slot, ptr %result, i64 1, ptr null, i64 %size)
   %value = load i64, ptr %result
   ret i64 %value
-}}
+}
+"""
 
+
+def entry_points(split: Split | None, *, copies: bool) -> str:
+    """The text of the entry points; `copies`: the program may write to its packets."""
+    before, call, after = _straight() if split is None else _by_block(split)
+    return f"""{_RUN}
 define i64 @run_batch(ptr noalias %state, ptr %base, i64 %size, ptr %offsets, ptr %lengths, ptr %results, i64 %n, ptr %copy, i64 %limit) noinline nounwind {{
 entry:
   %last = sub i64 %n, 1
-  %in.place = icmp eq ptr %copy, null
   %empty = icmp eq i64 %n, 0
-  br i1 %empty, label %stop, label %loop
+  br i1 %empty, label %nothing, label %begin
 
-loop:
-  %i = phi i64 [ 0, %entry ], [ %next, %done ]
-  %far = add nuw i64 %i, {AHEAD}
-  %known = icmp ult i64 %far, %n
-  %ahead = select i1 %known, i64 %far, i64 %last
-  %ahead.slot = getelementptr inbounds i64, ptr %offsets, i64 %ahead
-  %ahead.offset = load i64, ptr %ahead.slot
-  %ahead.packet = getelementptr i8, ptr %base, i64 %ahead.offset
-  call void @llvm.prefetch.p0(ptr %ahead.packet, i32 0, i32 3, i32 1)
-  %offset.slot = getelementptr inbounds i64, ptr %offsets, i64 %i
-  %offset = load i64, ptr %offset.slot
-  %length.slot = getelementptr inbounds i32, ptr %lengths, i64 %i
-  %length.narrow = load i32, ptr %length.slot
-  %length = zext i32 %length.narrow to i64
-  %begins = icmp ule i64 %offset, %size
-  %room = sub i64 %size, %offset
-  %ends = icmp ule i64 %length, %room
-  %short = icmp ule i64 %length, %limit
-  %inside = and i1 %begins, %ends
-  %fits = and i1 %inside, %short
-  br i1 %fits, label %place, label %stop, !prof !0
+nothing:
+  ret i64 0
 
+{before}
 place:
-  %arrived = getelementptr inbounds i8, ptr %base, i64 %offset
-  br i1 %in.place, label %call, label %move
-
-move:
-  call void @llvm.memcpy.p0.p0.i64(ptr %copy, ptr %arrived, i64 %length, i1 false)
-  br label %call
-
-call:
-  %packet = phi ptr [ %arrived, %place ], [ %copy, %move ]
-  %outcome = call {RESULT} @program(ptr %state, ptr %packet, i64 %length)
-  %value = extractvalue {RESULT} %outcome, 0
+{_COPIED if copies else _IN_PLACE}
+run:
+  %packet = phi ptr {"[ %arrived, %place ], [ %copy, %move ]" if copies else "[ %arrived, %place ]"}
+{call}  %value = extractvalue {RESULT} %outcome, 0
   %over = extractvalue {RESULT} %outcome, 1
   br i1 %over, label %over.early, label %done
 
@@ -91,11 +77,155 @@ done:
   %result.slot = getelementptr inbounds i64, ptr %results, i64 %i
   store i64 %value, ptr %result.slot
   %next = add nuw i64 %i, 1
-  %more = icmp ult i64 %next, %n
-  br i1 %more, label %loop, label %stop
+{after}
+all:
+  ret i64 %n
 
 stop:
-  %finished = phi i64 [ 0, %entry ], [ %i, %loop ], [ %i, %over.early ], [ %next, %done ]
-  ret i64 %finished
+  ret i64 %i
 }}
 """
+
+
+_IN_PLACE: Final = "  br label %run\n"
+_COPIED: Final = """  %in.place = icmp eq ptr %copy, null
+  br i1 %in.place, label %run, label %move
+
+move:
+  call void @llvm.memcpy.p0.p0.i64(ptr %copy, ptr %arrived, i64 %length, i1 false)
+  br label %run
+"""
+
+
+def _prefetch(number: str, distance: int) -> str:
+    """Ask for the memory of the packet that is so many packets later, or of the last."""
+    return f"""  %far = add nuw i64 {number}, {distance}
+  %known = icmp ult i64 %far, %n
+  %ahead = select i1 %known, i64 %far, i64 %last
+  %ahead.slot = getelementptr inbounds i64, ptr %offsets, i64 %ahead
+  %ahead.offset = load i64, ptr %ahead.slot
+  %ahead.packet = getelementptr i8, ptr %base, i64 %ahead.offset
+  call void @llvm.prefetch.p0(ptr %ahead.packet, i32 0, i32 3, i32 1)
+"""
+
+
+def _packet(name: str, number: str) -> str:
+    """A packet's length and where it is, under a prefix, and whether it is such that the program may be given it."""
+    return f"""  {name}offset.slot = getelementptr inbounds i64, ptr %offsets, i64 {number}
+  {name}offset = load i64, ptr {name}offset.slot
+  {name}length.slot = getelementptr inbounds i32, ptr %lengths, i64 {number}
+  {name}length.narrow = load i32, ptr {name}length.slot
+  {name}length = zext i32 {name}length.narrow to i64
+  {name}begins = icmp ule i64 {name}offset, %size
+  {name}room = sub i64 %size, {name}offset
+  {name}ends = icmp ule i64 {name}length, {name}room
+  {name}short = icmp ule i64 {name}length, %limit
+  {name}inside = and i1 {name}begins, {name}ends
+  {name}fits = and i1 {name}inside, {name}short
+  {name}arrived = getelementptr i8, ptr %base, i64 {name}offset
+"""
+
+
+def _straight() -> tuple[str, str, str]:
+    """One packet after the other: what comes before `%packet` is known, the call, and what follows the result."""
+    before = f"""begin:
+  br label %loop
+
+loop:
+  %i = phi i64 [ 0, %begin ], [ %next, %done ]
+{_prefetch("%i", AHEAD)}{_packet("%", "%i")}  br i1 %fits, label %place, label %stop, !prof !0
+"""
+    after = """  %more = icmp ult i64 %next, %n
+  br i1 %more, label %loop, label %all
+"""
+    return before, f"  %outcome = call {RESULT} @program(ptr %state, ptr %packet, i64 %length)\n", after
+
+
+def _by_block(split: Split) -> tuple[str, str, str]:
+    """A block of packets after the other: first a look at each, then each is run. Looking for keys is left out where it would not pay."""
+    n, size = split.number, hint_ir.size(split.layout)
+    before = f"""begin:
+  %hints = alloca [{size} x i8], align 64
+  %places = alloca [{hint_ir.BLOCK} x ptr], align 64
+  %sizes = alloca [{hint_ir.BLOCK} x i64], align 64
+  store i32 0, ptr %hints, align 4
+  %slot.hint = getelementptr inbounds i8, ptr %hints, i64 {hint_ir.SLOT}
+  store i32 0, ptr %slot.hint, align 4
+  %map.slot = getelementptr inbounds i8, ptr %state, i64 {MAPS + 8 * n}
+  %map = load ptr, ptr %map.slot, align 8, !invariant.load !1
+  %count.at = getelementptr inbounds i8, ptr %map, i64 {COUNT}
+  %count = load atomic i32, ptr %count.at monotonic, align 4
+  %large = icmp uge i32 %count, {split.entries}
+  %many = icmp uge i64 %n, {AHEAD}
+  %splits = and i1 %large, %many
+  br i1 %splits, label %fresh, label %block
+
+fresh:
+  call void @llvm.memset.p0.i64(ptr align 64 %hints, i8 0, i64 {size}, i1 false)
+  br label %block
+
+block:
+  %start = phi i64 [ 0, %begin ], [ 0, %fresh ], [ %next, %block.end ]
+  %left = sub nuw i64 %n, %start
+  %whole = icmp ugt i64 %left, {hint_ir.BLOCK}
+  %part = select i1 %whole, i64 {hint_ir.BLOCK}, i64 %left
+  br label %look
+
+look:
+  %j = phi i64 [ 0, %block ], [ %j.next, %looked ]
+  %j.number = add nuw i64 %start, %j
+{_packet("%j.", "%j.number")}  br i1 %j.fits, label %keep, label %looked.all, !prof !0
+
+keep:
+  %j.place = getelementptr inbounds ptr, ptr %places, i64 %j
+  store ptr %j.arrived, ptr %j.place, align 8
+  %j.size = getelementptr inbounds i64, ptr %sizes, i64 %j
+  store i64 %j.length, ptr %j.size, align 8
+  br i1 %splits, label %search, label %looked
+
+search:
+  %j.hint = getelementptr inbounds i32, ptr %hints, i64 %j
+  call void @ahead(ptr %state, ptr %j.arrived, i64 %j.length, ptr %j.hint)
+  br label %looked
+
+looked:
+  %j.next = add nuw nsw i64 %j, 1
+  %j.more = icmp ult i64 %j.next, %part
+  br i1 %j.more, label %look, label %looked.all
+
+looked.all:
+  %good = phi i64 [ %j, %look ], [ %j.next, %looked ]
+  br i1 %splits, label %hash, label %go
+
+hash:
+  call void @map_ahead_{n}(ptr %map, ptr %hints)
+  br label %go
+
+go:
+  br label %loop
+
+loop:
+  %within = phi i64 [ 0, %go ], [ %within.next, %done ]
+  %i = add nuw i64 %start, %within
+  %some = icmp ult i64 %within, %good
+  br i1 %some, label %fetch, label %stop, !prof !0
+
+fetch:
+{_prefetch("%i", hint_ir.BLOCK)}  %place.slot = getelementptr inbounds ptr, ptr %places, i64 %within
+  %arrived = load ptr, ptr %place.slot, align 8
+  %size.slot = getelementptr inbounds i64, ptr %sizes, i64 %within
+  %length = load i64, ptr %size.slot, align 8
+  %row = select i1 %splits, i64 %within, i64 0
+  %hint = getelementptr inbounds i32, ptr %hints, i64 %row
+  br label %place
+"""
+    call = f"  %outcome = call {RESULT} @program(ptr %state, ptr %packet, i64 %length, ptr %hint)\n"
+    after = """  %within.next = add nuw nsw i64 %within, 1
+  %more = icmp ult i64 %within.next, %part
+  br i1 %more, label %loop, label %block.end
+
+block.end:
+  %further = icmp ult i64 %next, %n
+  br i1 %further, label %block, label %all
+"""
+    return before, call, after

@@ -25,6 +25,22 @@ def hashlittle_seeded(name: str, length: int) -> str:
     return _constant(f"i32 @{name}(ptr %data, i32 %seed)", length, "%seed")
 
 
+def hashlittle_words(name: str, length: int) -> str:
+    """``i32 @<name>(i32 %seed, i32 %w0, i32 %w1, ...)``: the hash of `length` bytes, at most `UNROLLED`, given as `words` gives them."""
+    values = [f"%w{i}" for i in range(-(-length // 4))]
+    signature = f"i32 @{name}(i32 %seed, {', '.join(f'i32 {value}' for value in values)})"
+    text = _Text("m")
+    result = text.hash(text.add("%seed", str(START + length)), values)
+    return function(signature, f"{text.lines}  ret i32 {result}")
+
+
+def words(prefix: str, pointer: str, length: int) -> tuple[str, list[str]]:
+    """Instructions that load `length` bytes, and the names of the 32-bit words that these are, the last padded with zeros."""
+    text = _Text(prefix)
+    found = text.words(pointer, 0, length)
+    return text.lines, found
+
+
 def hashlittle() -> str:
     """``i32 @hashlittle(ptr %data, i64 %length, i32 %seed)``: the hash of any number of bytes."""
     start, block, last = _Text("s"), _Text("b"), _Text("l")
@@ -76,12 +92,7 @@ def _constant(signature: str, length: int, seed: str) -> str:
         return function(signature, f"{text.lines}  ret i32 {start}")
     if length > UNROLLED:
         return _constant_loop(signature, length, text, start)
-    a = b = c = start
-    words = text.words("%data", 0, length)
-    while len(words) > 3:
-        a, b, c = text.mix(*text.added(a, b, c, words[:3]))
-        words = words[3:]
-    result = text.final(*text.added(a, b, c, words))
+    result = text.hash(start, text.words("%data", 0, length))
     return function(signature, f"{text.lines}  ret i32 {result}")
 
 
@@ -154,6 +165,14 @@ class _Text:
                 else:
                     words.append(part)
         return words
+
+    def hash(self, start: str, words: list[str]) -> str:
+        """The hash of some words, of which there is one at least."""
+        a = b = c = start
+        while len(words) > 3:
+            a, b, c = self.mix(*self.added(a, b, c, words[:3]))
+            words = words[3:]
+        return self.final(*self.added(a, b, c, words))
 
     def added(self, a: str, b: str, c: str, words: list[str]) -> tuple[str, str, str]:
         """The state with up to three words added to it."""

@@ -3,7 +3,7 @@
 Registers are 64-bit values; where control flow meets, a live register that differs gets a phi. Nothing of a register is ever in
 memory, and no address of the host is ever in a register: addresses are `pybpf.memory`'s, and `access` turns them into pointers.
 
-    define internal { i64, i1 } @program(ptr %state, ptr %packet, i64 %length)
+    define internal { i64, i1 } @program(ptr %state, ptr %packet, i64 %length)       and ptr %hint, where a batch is split (`pybpf.jit.split`)
     define internal { i64, i1 } @function_<pc>(... the same ..., ptr %stack, i64 %frame, i64 %r1, ..., i64 %r5)
 
 Where instructions are counted, functions other than the first are also given ``ptr %fuel``, to the number of those that may still be executed; a block
@@ -13,20 +13,21 @@ with r0 = 0.
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 from graphlib import CycleError, TopologicalSorter
 from typing import Final
 
 from pybpf.errors import UnsupportedError
-from pybpf.helpers import Helper, number_of
+from pybpf.helpers import Body, Helper, number_of
 from pybpf.instruction import Instruction
 from pybpf.isa import MAX_REGISTER, Kind, Operand
-from pybpf.jit import arithmetic, memory
+from pybpf.jit import arithmetic, memory, split
 from pybpf.jit.access import Regions
 from pybpf.jit.blocks import ARGUMENTS, Graph, function_graph, register_effect
 from pybpf.jit.builder import METADATA, RESULT, Builder, Value, text
-from pybpf.jit.calls import Call
+from pybpf.jit.calls import NATIVE, Call
 from pybpf.jit.options import DEFAULT, Options
+from pybpf.jit.split import Split
 from pybpf.jit.state import BUDGET, TrapCode
 from pybpf.maps import Layout, layout_of
 from pybpf.memory import (
@@ -43,7 +44,7 @@ from pybpf.memory import (
 from pybpf.program import MapSpec, RefKind
 from pybpf.program_types import Entry
 from pybpf.semantics import OTHER_END
-from pybpf.verifier.facts import VerifiedProgram
+from pybpf.verifier.facts import RegionKind, VerifiedProgram
 
 _CALLER: Final = -1
 """What stands for a function's caller among the predecessors of its first block."""
@@ -54,7 +55,7 @@ def lower(verified: VerifiedProgram, options: Options = DEFAULT) -> str:
 
     Raises `UnsupportedError` for what pybpf has no native code for.
     """
-    return _Module(verified, options).text()
+    return Module(verified, options).text()
 
 
 def is_runnable(helper: Helper) -> bool:
@@ -62,7 +63,7 @@ def is_runnable(helper: Helper) -> bool:
     return helper.body is not None and not helper.effects - {"unwind"}
 
 
-class _Module:
+class Module:
     """A program being lowered: what its functions share."""
 
     def __init__(self, verified: VerifiedProgram, options: Options) -> None:
@@ -74,25 +75,51 @@ class _Module:
         self.support: dict[str, str] = {}
         self.graphs: dict[int, Graph] = {}
         self._find_functions(0)
+        self.split = None if options.counts else self._find_split()
+        """Where the batch loop may run ahead of the program."""
         depth = self._depth()
         self.frames = min(depth, MAX_FRAMES)
         self.may_overflow = depth > MAX_FRAMES
 
     def text(self) -> str:
-        functions = [_Function(self, entry).text() for entry in self.graphs]
+        """The functions, those of the host that they need, and metadata."""
+        functions = [Function(self, entry).text() for entry in self.graphs]
         return "\n".join([*functions, *self.support.values(), METADATA])
+
+    def _find_split(self) -> Split | None:
+        graph = self.graphs.get(0)
+        if graph is None:
+            return None
+        return split.find(graph, self.program.code, self.bodies, self.facts, self.maps)
+
+    @cached_property
+    def bodies(self) -> dict[int, Body | None]:
+        """The Python bodies of the helpers that are called by name or number, by the pc of the call."""
+        code = self.program.code
+        calls = (pc for pc in code if code[pc].op.kind is Kind.CALL and self.is_reached(pc))
+        return {pc: self.type.helpers[self.helper(pc)].body for pc in calls}
+
+    @cached_property
+    def writes_packet(self) -> bool:
+        """Whether a run may leave its packet other than it was."""
+        if not self.type.packet_writable:
+            return False
+        code, facts = self.program.code, self.facts
+        stores = (pc for pc in facts.accesses if pc in code and code[pc].op.kind in (Kind.STORE, Kind.ATOMIC))
+        touches = (access.region is RegionKind.PACKET for pc in stores for access in facts.accesses[pc])
+        through_register = any(code[pc].op.kind is Kind.CALL_REGISTER for pc in facts.reached if pc in code)
+        return any(touches) or through_register or any(body not in NATIVE for body in self.bodies.values())
 
     def _find_functions(self, entry: int) -> None:
         pending = [entry]
         while pending:
             entry = pending.pop()
             if entry not in self.graphs and self.is_reached(entry):
-                self.graphs[entry] = function_graph(
-                    self.program.code, self.facts.reached, entry, self._effect
-                )
+                self.graphs[entry] = function_graph(self.program.code, self.facts.reached, entry, self.effect)
                 pending.extend(self._callees(entry))
 
     def is_reached(self, pc: int) -> bool:
+        """Whether there is an instruction that the verifier has reached."""
         return pc in self.facts.reached and pc in self.program.code
 
     def _callees(self, entry: int) -> set[int]:
@@ -139,7 +166,8 @@ class _Module:
     def _unsupported(self, pc: int, what: str, feature: str) -> UnsupportedError:
         return UnsupportedError(f"{what}: not in native code", feature, program=self.program.name, pc=pc)
 
-    def _effect(self, pc: int, instruction: Instruction) -> tuple[int, int]:
+    def effect(self, pc: int, instruction: Instruction) -> tuple[int, int]:
+        """The registers that an instruction reads and writes, as sets."""
         match instruction.op.kind:
             case Kind.CALL:
                 number = self.helper(pc)
@@ -153,14 +181,16 @@ class _Module:
                 return register_effect(instruction)
 
 
-class _Function:
-    """One function of a program being lowered."""
+class Function:
+    """One function of a program being lowered; `graph` and `b` are other than usual for one that only looks ahead."""
 
-    def __init__(self, module: _Module, entry: int) -> None:
+    def __init__(
+        self, module: Module, entry: int, graph: Graph | None = None, b: Builder | None = None
+    ) -> None:
         self.module = module
         self.entry = entry
-        self.graph = module.graphs[entry]
-        self.b = Builder()
+        self.graph = graph or module.graphs[entry]
+        self.b = b or Builder()
         self.regions = Regions(
             self.b,
             module.maps,
@@ -180,6 +210,7 @@ class _Function:
         self._open: list[tuple[int, int, int]] = []
 
     def text(self) -> str:
+        """The function."""
         if self.module.facts.zero_stack:
             self._clear_frame()
         if self.module.options.counts and self.entry == 0:
@@ -191,15 +222,16 @@ class _Function:
         for start in self.graph.blocks:
             self._block(start)
         self._close_phis()
-        return f"define internal {RESULT} {self._signature()} nounwind {{\n{self.b.body()}\n}}\n"
+        return f"define internal {self._signature()} nounwind {{\n{self.b.body()}\n}}\n"
 
     def _signature(self) -> str:
         parameters = "ptr noalias %state, ptr noalias %packet, i64 %length"
         if self.entry == 0:
-            return f"@program({parameters}) alwaysinline"
+            hint = ", ptr noalias %hint" if self.module.split else ""
+            return f"{RESULT} @program({parameters}{hint}) alwaysinline"
         registers = ", ".join(f"i64 %r{number}" for number in range(1, 6))
         fuel = ", ptr noalias %fuel" if self.module.options.counts else ""
-        return f"@function_{self.entry}({parameters}, ptr noalias %stack, i64 %frame, {registers}{fuel})"
+        return f"{RESULT} @function_{self.entry}({parameters}, ptr noalias %stack, i64 %frame, {registers}{fuel})"
 
     def _initial_registers(self) -> list[Value]:
         registers: list[Value] = [0] * (MAX_REGISTER + 1)
@@ -393,7 +425,8 @@ class _Function:
 
     def _call_helper(self, pc: int, number: int) -> Value:
         module, arguments = self.module, self.registers[1:6]
-        call = Call(pc, number, arguments, self.regions, module.type, module.facts, module.support)
+        hinted = module.split.number if module.split is not None and self.entry == 0 else None
+        call = Call(pc, number, arguments, self.regions, module.type, module.facts, module.support, hinted)
         result = call.write()
         if "unwind" in module.type.helpers[number].effects:
             self.b.halt_if(self.b.value(f"icmp eq i64 {text(result)}, 0"))

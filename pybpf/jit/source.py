@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from pybpf.helpers import Helper, number_of
 from pybpf.isa import Kind
+from pybpf.jit.ahead import ahead
 from pybpf.jit.calls import native_name
-from pybpf.jit.driver import ENTRY_POINTS
-from pybpf.jit.lower import lower
+from pybpf.jit.driver import entry_points
+from pybpf.jit.lower import Module
 from pybpf.jit.options import DEFAULT, Options
 from pybpf.program import Program, RefKind
 from pybpf.program_types import Context, ProgramType
@@ -67,7 +68,9 @@ class ProgramSource:
 
     @cached_property
     def _text(self) -> str:
-        return lower(self._verified, self._options) + ENTRY_POINTS
+        module = Module(self._verified, self._options)
+        looks_ahead = ahead(module)
+        return module.text() + looks_ahead + entry_points(module.split, copies=module.writes_packet)
 
     def written(self) -> Written:
         """The same without the proof. Raises what `text` raises."""

@@ -55,8 +55,10 @@ def operations(n: int, layout: HashLayout) -> str:
             _lookup(n),
             _put(n, layout),
             _remove(n, layout),
-            _local(n, "update", "put", {"key": key, "value": value}, ", i64 %flags"),
-            _local(n, "delete", "remove", {"key": key}, ""),
+            _hashing(n, "put", "ptr %block, ptr %key, ptr %value, i64 %flags"),
+            _hashing(n, "remove", "ptr %block, ptr %key"),
+            local(n, "update", "put", {"key": key, "value": value}, ", i64 %flags"),
+            local(n, "delete", "remove", {"key": key}, ""),
         ]
     )
 
@@ -228,7 +230,7 @@ def _lookup(n: int) -> str:
 
 
 def _put(n: int, layout: HashLayout) -> str:
-    """``i64 @map_put(ptr %block, ptr %key, ptr %value, i64 %flags)``: an update."""
+    """``i64 @map_put_hashed(ptr %block, ptr %key, ptr %value, i64 %flags, i32 %hash)``: an update."""
     body = f"""
 entry:
   %unknown = icmp ugt i64 %flags, {BPF_EXIST}
@@ -301,12 +303,12 @@ end:
   call void @map_release_{n}(ptr %lock)
   ret i64 %result
 """
-    signature = f"i64 @map_put_{n}(ptr %block, ptr %key, ptr %value, i64 %flags)"
-    return function(signature, body, "noinline nounwind")
+    signature = f"i64 @map_put_hashed_{n}(ptr %block, ptr %key, ptr %value, i64 %flags, i32 %hash)"
+    return function(signature, body)
 
 
 def _remove(n: int, layout: HashLayout) -> str:
-    """``i64 @map_remove(ptr %block, ptr %key)``: a deletion."""
+    """``i64 @map_remove_hashed(ptr %block, ptr %key, i32 %hash)``: a deletion."""
     body = f"""
 entry:
 {_enter(n)}
@@ -329,12 +331,23 @@ end:
   call void @map_release_{n}(ptr %lock)
   ret i64 %result
 """
-    return function(f"i64 @map_remove_{n}(ptr %block, ptr %key)", body, "noinline nounwind")
+    return function(f"i64 @map_remove_hashed_{n}(ptr %block, ptr %key, i32 %hash)", body)
+
+
+def _hashing(n: int, operation: str, parameters: str) -> str:
+    """``@map_<operation>``, not inlined, that computes the key's hash itself."""
+    body = f"""
+  %hash = call i32 @map_hash_{n}(ptr %block, ptr %key)
+  %result = call i64 @map_{operation}_hashed_{n}({parameters}, i32 %hash)
+  ret i64 %result
+"""
+    return function(f"i64 @map_{operation}_{n}({parameters})", body, "noinline nounwind")
 
 
 def _read(n: int) -> str:
     body = f"""
 entry:
+  %hash = call i32 @map_hash_{n}(ptr %block, ptr %key)
 {_enter(n)}
   %absent = icmp eq i64 %offset, 0
   br i1 %absent, label %end, label %present
@@ -352,8 +365,7 @@ end:
 
 def _enter(n: int) -> str:
     """Take the lock of a key's home group, then look for the key."""
-    return f"""  %hash = call i32 @map_hash_{n}(ptr %block, ptr %key)
-  %home = call i64 @map_home_{n}(i32 %hash)
+    return f"""  %home = call i64 @map_home_{n}(i32 %hash)
   %home.at = call ptr @map_group_{n}(ptr %block, i64 %home)
   %lock = getelementptr inbounds i8, ptr %home.at, i64 {GROUP_LOCK}
   call void @map_acquire_{n}(ptr %lock)
@@ -444,7 +456,7 @@ end:
     return function(f"i64 @map_snapshot_{n}(ptr %block, ptr %keys, ptr %values, i64 %limit)", body)
 
 
-def _local(n: int, name: str, operation: str, sizes: dict[str, int], rest: str) -> str:
+def local(n: int, name: str, operation: str, sizes: dict[str, int], rest: str) -> str:
     """``@map_<name>``: calls the operation, which is not inlined, with copies of small arguments.
 
     A pointer that is given away would keep the memory it points to, the program's stack, out of registers.

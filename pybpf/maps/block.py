@@ -6,10 +6,14 @@ import ctypes
 import errno
 import mmap
 import os
+from contextlib import suppress
 from typing import Final
 
 from pybpf.errors import MapError
 from pybpf.memory import TAG_SHIFT
+
+_LARGE: Final = 1 << 24
+"""Bytes from which a map asks for large pages: with small ones, looking for an address costs as much as the access behind it."""
 
 MAX_SIZE: Final = 1 << TAG_SHIFT
 """Bytes that a program's addresses can tell apart within one map (see `pybpf.memory`)."""
@@ -35,6 +39,9 @@ class Block:
             pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         except OSError as error:
             raise MapError(f"needs {size:,} bytes: {error.strerror}", map, errno.ENOMEM) from None
+        if size >= _LARGE and hasattr(mmap, "MADV_HUGEPAGE"):
+            with suppress(OSError):  # a wish: a system that has no large pages serves it as it can
+                pages.madvise(mmap.MADV_HUGEPAGE)
         self.size = size
         self.memory = memoryview(pages)
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(pages))

@@ -16,9 +16,9 @@ import pybpf
 from pybpf.errors import InternalError
 from pybpf.jit import NativeProgram, codegen, engine
 from pybpf.jit.codegen import Level
-from pybpf.jit.driver import ENTRY_POINTS, EXPORTS
+from pybpf.jit.driver import EXPORTS
 from pybpf.jit.loader import Code
-from pybpf.jit.lower import lower
+from pybpf.jit.source import ProgramSource
 
 VERIFIED = pybpf.verify(pybpf.Program.from_asm("r0 = r2\n exit", "filter"))
 
@@ -151,7 +151,7 @@ def test_code_that_nobody_holds_is_given_back(form):
 @pytest.mark.slow
 def test_programs_that_come_and_go_leave_nothing():
     """Loading, binding, calling and dropping a program 20,000 times; 100 bytes of each would be 2 MB."""
-    compiled = codegen.compile(lower(VERIFIED) + ENTRY_POINTS, EXPORTS)
+    compiled = codegen.compile(ProgramSource(VERIFIED).text(), EXPORTS)
 
     def cycles(count: int) -> int:
         for _ in range(count):

@@ -6,12 +6,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
 import pybpf
-from pybpf import BudgetExceeded, DecodeError, Program, UnsupportedError, VerifierError, jit, maps
+from pybpf import (
+    BudgetExceeded,
+    DecodeError,
+    PacketBatch,
+    Program,
+    UnsupportedError,
+    VerifierError,
+    jit,
+    maps,
+)
 from pybpf.interpreter import Interpreter
 from pybpf.jit import Level, Options
 from tests.jit.programs import MAPS, ROOM, TYPE, texts
@@ -48,6 +58,11 @@ def test_random_programs(text, samples, level, checks):
         assert native.run(buffer) == expected.value
         assert bytes(buffer) == expected.packet
         assert contents(native_maps) == contents(reference_maps)
+    many = samples * 20
+    results = np.empty(len(many), np.uint64)
+    native.run_batch(PacketBatch.from_packets(many), results)
+    assert results.tolist() == [interpreter.run(packet).value for packet in many]
+    assert contents(native_maps) == contents(reference_maps)
 
 
 CASES = Path(__file__).parents[3] / "shared/data/engine-cases.jsonl"

@@ -11,10 +11,10 @@ import pytest
 import pybpf
 from pybpf.jit import codegen, engine
 from pybpf.jit.codegen import Level
-from pybpf.jit.driver import ENTRY_POINTS, EXPORTS
+from pybpf.jit.driver import EXPORTS
 from pybpf.jit.image import Image, NotFlat, link
 from pybpf.jit.loader import LoadedImage, loads_images
-from pybpf.jit.lower import lower
+from pybpf.jit.source import ProgramSource
 
 pytestmark = pytest.mark.skipif(not loads_images(), reason="images are for x86-64 and POSIX")
 
@@ -109,7 +109,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples/objects/v3"
 def test_every_example_is_an_image(path):
     """None needs LLVM's linker, which keeps memory."""
     for program in pybpf.load(path).programs.values():
-        text = lower(pybpf.verify(program)) + ENTRY_POINTS
+        text = ProgramSource(pybpf.verify(program)).text()
         for level in Level:
             assert set(link(engine.emit(text, level), EXPORTS).exports) == set(EXPORTS)
 

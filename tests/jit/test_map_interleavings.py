@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from pybpf import maps
-from pybpf.jit import codegen, map_ir
+from pybpf.jit import codegen, hint_ir, map_ir
 from pybpf.jit.map_operations import NativeOperations
 from pybpf.maps import HashMap, layout
 from tests.jit.ghosts import KEY_SIZE, ghosts
@@ -79,9 +79,9 @@ def _function(text: str, name: str) -> tuple[str, str, str]:
 
 SECOND_HALF = ("map_same", "%d8.s.at = getelementptr")
 """In a lookup: the first eight bytes of a stored key have been compared."""
-CLAIM = ("map_put", "%pair = cmpxchg")
+CLAIM = ("map_put_hashed", "%pair = cmpxchg")
 """In an insertion: a free slot has been seen."""
-KEY_WRITTEN = ("map_put", "%value.at = getelementptr")
+KEY_WRITTEN = ("map_put_hashed", "%value.at = getelementptr")
 """In an insertion: the key is in its slot, the value is not."""
 COPIED_HALF = ("map_spell", "%c8.at = getelementptr")
 """In a snapshot: the first eight bytes of a key have been copied."""
@@ -233,7 +233,8 @@ def test_greater_values_of_arrays_are_written_and_copied_under_a_lock(operation:
 
 
 @pytest.mark.parametrize(
-    "name", ["find", "matches", "put", "pass", "remove", "snapshot", "acquire", "release"]
+    "name",
+    ["find", "matches", "put_hashed", "pass", "remove_hashed", "snapshot", "acquire", "release"],
 )
 def test_what_threads_share_is_only_touched_by_atomic_instructions(name: str) -> None:
     """The functions that read and write tags, versions, counts and locks do it by no plain load or store."""
@@ -241,6 +242,17 @@ def test_what_threads_share_is_only_touched_by_atomic_instructions(name: str) ->
     accesses = re.findall(r"^.*\b(?:load|store|cmpxchg|atomicrmw)\b.*$", function, re.MULTILINE)
     assert accesses
     assert [line for line in accesses if not re.search(r"\b(atomic|cmpxchg|atomicrmw)\b", line)] == []
+
+
+@pytest.mark.parametrize("name", ["found", "ahead"])
+def test_what_is_looked_at_ahead_is_only_read_by_atomic_instructions(name: str) -> None:
+    """The rows of hints are the thread's own; groups and slots are not."""
+    made = layout.HashLayout.of(SPEC)
+    _, function, _ = _function(hint_ir.operations(0, made), f"map_{name}")
+    accesses = re.findall(r"^.*\b(?:load|store|cmpxchg|atomicrmw)\b.*$", function, re.MULTILINE)
+    own = re.compile(r"ptr %(slot|hash|word\d+|row\d+|[jk]\.hash|k\.slot)\.at|invariant.load")
+    assert [line for line in accesses if not own.search(line) and " atomic " not in line] == []
+    assert any("atomic" in line for line in accesses) == (name == "found")
 
 
 def test_a_lookup_waits_for_nobody(table: HashMap) -> None:

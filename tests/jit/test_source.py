@@ -179,7 +179,7 @@ def test_random_programs_of_one_identity_have_one_text(text):
 
 def test_code_on_disk_is_found_without_the_text(place, monkeypatch):
     compiled = jit.compile(verified("r0 = 5\n exit"))
-    monkeypatch.setattr(source, "lower", None)
+    monkeypatch.setattr(source, "Module", None)
     again = jit.compile(verified("r0 = 5\n exit"))
     assert compiled.bind().run(b"") == again.bind().run(b"") == 5
 
