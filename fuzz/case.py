@@ -108,7 +108,7 @@ def packet(lengths: Sequence[int], blob: bytes) -> bytes:
         case b"\1":
             return b"\xff" * length
     pool = random.choice(((0, 1, 255), (0, 1, 2, 3, 4, 8, 14, 0x45, 127, 128, 255), range(64), range(256)))
-    return bytes(random.choice(pool) for _ in range(length))
+    return bytes(random.choices(pool, k=length))
 
 
 def map_entries(specs: Sequence[MapSpec], blob: bytes) -> dict[str, Entries]:
