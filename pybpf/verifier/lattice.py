@@ -76,9 +76,9 @@ class Lattice:
                 return False
         return covering.proofs(old, new)
 
-    def total(self, p: Pointer) -> Scalar:
-        """Where a pointer points, as a number from the start of its target."""
-        offset = self.numbers.constant(p.offset & ((1 << 64) - 1))
+    def total(self, p: Pointer, start: int = 0) -> Scalar:
+        """Where a pointer points, as a number from `start` bytes behind the start of its target: perhaps more than that."""
+        offset = self.numbers.constant((p.offset - start) & ((1 << 64) - 1))
         return offset if p.variable is None else self.numbers.alu("add", 64, p.variable, offset)
 
     # Loops
@@ -230,7 +230,8 @@ class _Covering:
             return False
         if a.variable is None:
             return b.variable is None and a.offset == b.offset
-        if not includes(self.lattice.total(a), self.lattice.total(b)):
+        # The new pointer may be taken for more than it is, the old one must not be.
+        if not includes(a.variable, self.lattice.total(b, a.offset)):
             return False
         return self._relates(
             None if a.atoms is None else (a.atoms, a.offset), None if b.atoms is None else (b.atoms, b.offset)

@@ -163,6 +163,20 @@ def test_a_distance_must_stay_the_same() -> None:
     assert not covers(values, by_four, by_five)
 
 
+def test_a_pointer_covers_what_it_may_be_and_not_what_an_addition_makes_of_it() -> None:
+    """packet+24 - {0, 24} and the numbers between that differ in other bits: packet+0 is one of them, packet+8 is not, though the sum of
+    24 and the set, as a set of its own, has 8 in it.
+    """
+    values = Values()
+    numbers = values.numbers
+    either = numbers.join(numbers.constant(0), numbers.constant(-24 & ((1 << 64) - 1)))
+    old = state(values, values.pointer(Target.PACKET, 0, 24, either, None))
+    at = {
+        offset: state(values, values.pointer(Target.PACKET, 0, offset, None, None)) for offset in (0, 8, 24)
+    }
+    assert [offset for offset, new in at.items() if covers(values, old, new)] == [0, 24]
+
+
 def test_a_number_is_not_the_length() -> None:
     """A test of the length would prove something of the packet."""
     values = Values()
