@@ -19,6 +19,9 @@ from pybpf.verifier.rules import writes
 
 _JA: Final = op(Kind.JUMP, "ja")
 _MOVE: Final = op(Kind.ALU, "mov", operand=Operand.REG)
+_CONSTANT: Final = op(Kind.ALU, "mov", operand=Operand.IMM)
+_FUNCTION: Final = op(Kind.LOAD_IMM64, "function")
+_CALLX: Final = op(Kind.CALL_REGISTER, "register")
 _JUMPS: Final = (Kind.BRANCH, Kind.JUMP, Kind.CALL_LOCAL)
 
 
@@ -156,12 +159,36 @@ def mirrored(program: Program, random: Random) -> Program:
     return replace(program, code=code)
 
 
+def through_registers(program: Program, random: Random) -> Program:
+    """Calls of functions and helpers through r0, which every call leaves to its result."""
+    rows: list[Row] = []
+    for row in taken_apart(program):
+        rows.append(row)
+        instruction = row.instruction
+        if random.random() < 0.5:
+            continue
+        if instruction.op.kind is Kind.CALL_LOCAL:
+            row.instruction, row.function, row.target = (
+                Instruction(_FUNCTION, src=_FUNCTION.src or 0),
+                row.target,
+                None,
+            )
+            row.reference = Reference(RefKind.FUNCTION, "callee")
+        elif instruction.op.code == "helper" and row.reference is None:
+            row.instruction = Instruction(_CONSTANT, imm=instruction.imm)
+        else:
+            continue
+        rows.append(Row(Instruction(_CALLX)))
+    return put_together(program, rows)[0]
+
+
 Rewrite = Callable[[Program, Random], Program]
 
 REWRITES: Final[dict[str, Rewrite]] = {
     "renamed": renamed,
     "mirrored": mirrored,
     "padded": lambda program, random: padded(program, random)[0],
+    "through registers": through_registers,
     "shuffled": lambda program, random: shuffled(program, random)[0],
 }
 """Each gives a program that means the same."""

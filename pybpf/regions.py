@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pybpf.instruction import ByteOrder
-from pybpf.maps import BpfMap, Operations
 from pybpf.memory import CONTEXT, PACKET, STACK_SIZE, STACK_TOP, TAG_SHIFT, map_address, map_index
 from pybpf.program_types import Clock, Context, Field, FieldKind
+
+if TYPE_CHECKING:
+    from pybpf.maps import BpfMap, Operations
 
 Bytes = bytes | bytearray | memoryview
 

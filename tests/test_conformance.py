@@ -221,5 +221,14 @@ def test_the_interpreter_starts_without_what_it_does_not_need():
     )
     loaded = done.stdout.decode().split()
     assert "pybpf.interpreter" in loaded
-    for module in ("llvmlite", "numpy", "click", "rich", "elftools", "pybpf.verifier", "pybpf.asm"):
+    for module in (
+        "llvmlite",
+        "numpy",
+        "click",
+        "rich",
+        "elftools",
+        "pybpf.verifier",
+        "pybpf.asm",
+        "pybpf.maps",
+    ):
         assert module not in loaded

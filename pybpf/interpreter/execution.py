@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pybpf.errors import ArgumentError
 from pybpf.instruction import ByteOrder
 from pybpf.isa import MAX_REGISTER
-from pybpf.maps import BpfMap
 from pybpf.memory import CONTEXT, FIRST_MAP, MAX_FRAMES, MAX_PACKET, PACKET, STACK, TAG_SHIFT
 from pybpf.program_types import Clock, Context, Entry, ProgramType
 from pybpf.regions import (
@@ -23,6 +22,9 @@ from pybpf.regions import (
     Region,
     Stack,
 )
+
+if TYPE_CHECKING:
+    from pybpf.maps import BpfMap
 
 HALT: Final = 1 << 64
 """The pc after the last instruction of a run: no jump can reach it."""

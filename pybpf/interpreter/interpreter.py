@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pybpf import program_types
 from pybpf.errors import ArgumentError, BudgetExceeded, Trap
 from pybpf.instruction import Instruction
 from pybpf.interpreter.execution import HALT, Environment, Execution
 from pybpf.interpreter.steps import Step, make_steps
-from pybpf.maps import BpfMap, create
-from pybpf.program import Program
+from pybpf.program import MapSpec, Program
 from pybpf.program_types import Clock, ProgramType
 from pybpf.regions import Bytes, Fault
+
+if TYPE_CHECKING:
+    from pybpf.maps import BpfMap
 
 Trace = Callable[[int, Instruction, Execution], None]
 """Called before each instruction: its pc, the instruction, the run (`registers`, `stack.frames`, `load`)."""
@@ -56,7 +59,7 @@ class Interpreter:
             raise ArgumentError(f"program {program.name!r} has no type: name one")
         self.program = program
         self.type = program_types.get(chosen)
-        self.maps = tuple(map(create, program.maps) if maps is None else maps)
+        self.maps = tuple(_created(program.maps) if maps is None else maps)
         if len(self.maps) != len(program.maps):
             raise ArgumentError(
                 f"program {program.name!r} has {len(program.maps)} maps, {len(self.maps)} are given"
@@ -114,3 +117,10 @@ class Interpreter:
             return traced_step
 
         return {pc: traced(pc, step) for pc, step in self._steps.items()}
+
+
+def _created(specs: Sequence[MapSpec]) -> Iterator[BpfMap]:
+    if specs:
+        from pybpf.maps import create  # a program without maps starts sooner
+
+        yield from map(create, specs)

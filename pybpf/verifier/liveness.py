@@ -209,7 +209,7 @@ class _Liveness:
         for pc in block.pcs:
             instruction = self.program.code[pc]
             if pc in self.callbacks:
-                effects.append(self._call_local(pointers))
+                effects.append(self._call_function(pointers))
             else:
                 effects.append(self._effect(instruction, pointers, map_in_r1))
             _step(instruction, pointers, loaded=self.escapes)
@@ -257,19 +257,19 @@ class _Liveness:
                 used, asked = self._call(instruction, pointers, map_in_r1)
                 return Effect(used, _CALLER_SAVED, asked)
             case Kind.CALL_LOCAL:
-                return self._call_local(pointers)
+                return self._call_function(pointers)
             case Kind.CALL_REGISTER:
-                return _all(dst | _ARGUMENTS | ALL_SLOTS, _CALLER_SAVED)
+                return self._call_function(pointers, dst)
             case Kind.EXIT:
                 return _all(1, 0)
             case Kind.JUMP:
                 return _all(0, 0)
         raise AssertionError(op.kind)
 
-    def _call_local(self, pointers: _Pointers) -> Effect:
-        """What a function of the program may read."""
+    def _call_function(self, pointers: _Pointers, callee: int = 0) -> Effect:
+        """What a function of the program may read, and the register that says which is called."""
         passed = any(register in pointers for register in range(1, 6))
-        return _all(_ARGUMENTS | (ALL_SLOTS if passed or self.escapes else 0), _CALLER_SAVED)
+        return _all(callee | _ARGUMENTS | (ALL_SLOTS if passed or self.escapes else 0), _CALLER_SAVED)
 
     def _reads(self, pointers: _Pointers, register: int, offset: int, size: int) -> int:
         base = pointers.get(register)
