@@ -12,7 +12,7 @@ from random import Random
 from typing import Final
 
 from fuzz.code import jumping
-from pybpf import Program, Reference, RefKind, Subprogram
+from pybpf import Program, Reference, RefKind, Subprogram, program_types
 from pybpf.instruction import Instruction
 from pybpf.isa import Kind, Operand, op
 from pybpf.verifier.rules import writes
@@ -160,7 +160,9 @@ def mirrored(program: Program, random: Random) -> Program:
 
 
 def through_registers(program: Program, random: Random) -> Program:
-    """Calls of functions and helpers through r0, which every call leaves to its result."""
+    """Calls of functions and helpers through r0, which every call leaves to its result; where there are such calls."""
+    if program_types.get(program.type or "").policy.linux_limits:
+        return program
     rows: list[Row] = []
     for row in taken_apart(program):
         rows.append(row)

@@ -27,6 +27,9 @@ def _check(pc: int, instruction: Instruction, policy: Policy, refers_to_function
     if groups is not None and op.group not in groups and INCLUDED.get(op.group) not in groups:
         message = f"unknown opcode 0x{op.opcode:02x}: group {op.group} is not among the policy's ({', '.join(groups)})"
         raise StructureError("conformance-group", message, pc)
+    if op.kind is Kind.CALL_REGISTER and (policy.linux_limits or policy.speculation):
+        message = f"unknown opcode 0x{op.opcode:02x}: Linux has no calls through registers"
+        raise StructureError("conformance-group", message, pc)
     if writes(instruction) == 10:
         raise StructureError("frame-pointer", "r10 is read only", pc)
     if not policy.functions and (op.kind is Kind.CALL_LOCAL or refers_to_function):
