@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
@@ -177,9 +177,7 @@ class Instance:
         after some thousand packets. Raises `Trap` at the first packet that stops, `ArgumentError` where `out` is no writable uint64[n] or a packet is
         shorter than the program type promises.
         """
-        from pybpf.packets import PacketBatch
-
-        packets = batch if isinstance(batch, PacketBatch) else list(batch)
+        packets = batch if isinstance(batch, _batches()) else list(batch)
         out = self._check_batch(packets, out)
         self._engine.run_batch(packets, out)
         return out
@@ -188,18 +186,16 @@ class Instance:
         self, packets: PacketBatch | list[Bytes], out: NDArray[np.uint64] | None
     ) -> NDArray[np.uint64]:
         """The array for the results."""
-        import numpy as np
-
-        from pybpf.packets import PacketBatch
-
         type_, count = self._verified.type, len(packets)
-        if type_.minimum_length and isinstance(packets, PacketBatch) and count:
+        if type_.minimum_length and count and not isinstance(packets, list):
             shortest = int(packets.lengths.min())
             if shortest < type_.minimum_length:
                 raise _too_short(type_, shortest)
         if out is None:
-            out = np.empty(count, np.uint64)
-        elif out.dtype != np.uint64 or out.shape != (count,) or not out.flags.carray:
+            import numpy as np
+
+            return np.empty(count, np.uint64)
+        if out.dtype.char not in "LQ" or out.itemsize != 8 or out.shape != (count,) or not out.flags.carray:
             raise ArgumentError(f"out must be a writable, contiguous uint64[{count}]")
         return out
 
@@ -357,6 +353,14 @@ def _result(
     fields = None if context is None else _context_bytes(type_, context, byteorder)
     value, left = run(packet, fields)
     return Result(value, left, type_.verdict(value))
+
+
+@cache
+def _batches() -> type[PacketBatch]:
+    """The class, which is imported when it is needed; to import it once more would take longer than many a batch."""
+    from pybpf.packets import PacketBatch
+
+    return PacketBatch
 
 
 def _value(run: Callable[[Bytes, Bytes | None], tuple[int, bytes]], type_: ProgramType, packet: Bytes) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pybpf.errors import ArgumentError
@@ -49,20 +50,29 @@ def addresses_of(packets: PacketBatch | Share) -> BatchAddresses:
     return BatchAddresses(data.ctypes.data, len(data), offsets.ctypes.data, lengths.ctypes.data)
 
 
-def result_address(results: NDArray[np.uint64], count: int) -> int:
-    """Where native code is to write `count` results.
-
-    Raises `ArgumentError` for anything but a writable, contiguous array of as many unsigned 64-bit numbers.
-    """
-    if results.dtype.str != "<u8" or results.shape != (count,):
+def check_results(results: NDArray[np.uint64], count: int) -> None:
+    """Raise `ArgumentError` for anything but a writable, contiguous array of so many unsigned 64-bit numbers."""
+    if (results.dtype is not _u64() and results.dtype != _u64()) or results.shape != (count,):
         raise ArgumentError(
             f"results: expected a contiguous uint64[{count}], got {results.dtype}{list(results.shape)}"
         )
-    try:
-        return ctypes.addressof(_BYTE.from_buffer(results)) if count else 0
-    except TypeError:
+    if not results.flags.carray:
         problem = "is not contiguous" if results.flags.writeable else "is read-only"
-        raise ArgumentError(f"results: the array {problem}") from None
+        raise ArgumentError(f"results: the array {problem}")
+
+
+def result_address(results: NDArray[np.uint64], count: int) -> int:
+    """Where native code is to write `count` results. Raises what `check_results` raises."""
+    check_results(results, count)
+    return ctypes.addressof(_BYTE.from_buffer(results)) if count else 0
+
+
+@cache
+def _u64() -> Any:
+    """numpy's type of unsigned 64-bit numbers, of which there is usually one object."""
+    import numpy as np
+
+    return np.dtype(np.uint64)
 
 
 _BYTE: Final[Any] = ctypes.c_char

@@ -86,11 +86,12 @@ class Builtin:
 
 
 @cache
-def call_arrays() -> Callable[[tuple[int, ...]], int]:
+def call_arrays() -> Callable[[tuple[object, ...]], int]:
     """A builtin function that runs any program on a batch, without the GIL: of a tuple of the cell's address and the arguments of the
-    entry point `run_batch` (`pybpf.jit.driver`), all of them numbers, the result of that.
+    entry point `run_batch` (`pybpf.jit.driver`), all of them numbers but for the results, an object with a buffer for them; the result of that, or -1 where that
+    is too small.
     """
-    function: Callable[[tuple[int, ...]], int] = _function("call_arrays", "call_arrays")
+    function: Callable[[tuple[object, ...]], int] = _function("call_arrays", "call_arrays")
     return function
 
 

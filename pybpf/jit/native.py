@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pybpf.errors import ArgumentError, BudgetExceeded, Trap, UnsupportedError, of_packet
 from pybpf.jit import builtin
-from pybpf.jit.arrays import AddressBook, BatchAddresses, result_address
+from pybpf.jit.arrays import AddressBook, BatchAddresses, check_results, result_address
 from pybpf.jit.callback import Host
 from pybpf.jit.driver import RUN, RUN_BATCH
 from pybpf.jit.loader import Code
@@ -133,19 +133,19 @@ class NativeInstance:
         All packets are given the same `context`. The batch stays as it is: what a program writes into a packet is lost. Raises
         what `run` raises, with the packet's number; the results of the packets before it stand.
         """
-        out = result_address(results, len(batch))
-        done, error = self.run_arrays(self._addresses.find(batch), out, batch.lengths, context)
+        check_results(results, len(batch))
+        done, error = self.run_arrays(self._addresses.find(batch), results, batch.lengths, context)
         if error is not None:
             raise of_packet(done, error)
 
     def run_arrays(
         self,
         arrays: BatchAddresses,
-        out: int,
+        results: NDArray[np.uint64],
         lengths: NDArray[np.uint32],
         context: Buffer | None = None,
     ) -> tuple[int, BaseException | None]:
-        """See `run_batch`: over arrays that somebody keeps alive, with results to the address `out`. `lengths` are the packets' once more. How many packets
+        """See `run_batch`: over arrays that somebody keeps alive, with results that were checked. `lengths` are the packets' once more. How many packets
         are done, and what stopped the next.
         """
         if self._writes_context:
@@ -163,7 +163,9 @@ class NativeInstance:
         try:
             if context is not None:
                 state.context = self._context(context)
-            done = builtin.call_arrays()((self.native.cell, state.address, *arrays, out, count, copy, limit))
+            done = builtin.call_arrays()(
+                (self.native.cell, state.address, *arrays, results, count, copy, limit)
+            )
             if done == count:
                 return done, None
             return done, self._stopped(state) if state.site else ArgumentError(_NOT_IN_BATCH)

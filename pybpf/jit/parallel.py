@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from pybpf.errors import of_packet
-from pybpf.jit.arrays import addresses_of, result_address
+from pybpf.jit.arrays import addresses_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,8 +51,7 @@ def run_parallel(
     def work(share: Share) -> None:
         done = 0
         try:
-            out = result_address(share.results, len(share.lengths))
-            done, error = native.run_arrays(addresses_of(share), out, share.lengths)
+            done, error = native.run_arrays(addresses_of(share), share.results, share.lengths)
             if error is not None:
                 failures[int(share.numbers[done])] = error
         except Exception as error:
