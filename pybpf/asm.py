@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import difflib
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from operator import attrgetter
@@ -318,9 +319,10 @@ def disassemble(
         *program.functions
     }
     out, shown = list(directives.write(program)), None
+    names = _Names(program)
     variables = {spec.name: found for spec in program.maps if (found := _variables(spec))}
     for pc, instruction in program.code.items():
-        if pc in targets and (label := _label(program, pc)) is not None:
+        if pc in targets and (label := names.label(pc)) is not None:
             out.append(f"{quoted(label)}:")
         if source and pc in program.lines:
             line = program.lines[pc]
@@ -330,7 +332,7 @@ def disassemble(
         margin = f"{pc:>6}: " if pcs or encoding else "    "
         if encoding:
             margin += f"{encode([instruction], program.byteorder).hex(' '):<{6 * SLOT}}"
-        text = format_instruction(instruction, pc, program, syntax=syntax)
+        text = _format(instruction, pc, names, syntax)
         reference = program.references.get(pc)
         if reference is not None and reference.kind is RefKind.UNSUPPORTED:
             text += f"  ; unsupported: {' '.join(reference.name.split())}"
@@ -369,14 +371,18 @@ def format_instruction(
     """
     if program is None or pc is None:
         return write(instruction, syntax)
-    reference = program.references.get(pc)
+    return _format(instruction, pc, _Names(program), syntax)
+
+
+def _format(instruction: Instruction, pc: int, names: _Names, syntax: Syntax) -> str:
+    reference = names.program.references.get(pc)
     if instruction.op.kind is Kind.LOAD_IMM64 and reference is not None:
-        name = _address_text(reference, program)
+        name = names.address(reference)
         return write(replace(instruction, op=_IMM), syntax, imm=name) if name else write(instruction, syntax)
     if instruction.op.code == "helper":
-        return write(instruction, syntax, imm=_helper_text(instruction, reference, program))
-    target = _target(pc, instruction, program)
-    label = _label(program, target) if target is not None else None
+        return write(instruction, syntax, imm=names.helper(instruction, reference))
+    target = _target(pc, instruction, names.program)
+    label = names.label(target) if target is not None else None
     return write(instruction, syntax, target=quoted(label) if label is not None else None)
 
 
@@ -388,36 +394,41 @@ def _target(pc: int, instruction: Instruction, program: Program) -> int | None:
     return reference.offset if reference is not None and reference.kind is RefKind.FUNCTION else None
 
 
-def _label(program: Program, pc: int) -> str | None:
-    """The name of a slot; None where no instruction starts, or where the name means something else too."""
-    function = program.functions.get(pc)
-    name = function.name if function is not None else f"L{pc}"
-    clash = any(spec.name == name for spec in program.maps) or any(
-        other.name == name for start, other in program.functions.items() if start != pc
-    )
-    return name if pc in program.code and not clash else None
+class _Names:
+    """The names in the text of a program; one that would be read back as something else is not written."""
 
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self._functions = Counter(function.name for function in program.functions.values())
+        self._maps = {spec.name for spec in program.maps}
+        self._helpers = _helpers(program.type) or {}
 
-def _address_text(reference: Reference, program: Program) -> str | None:
-    match reference.kind:
-        case RefKind.MAP:
-            return quoted(reference.name)
-        case RefKind.VALUE:
-            return f"{quoted(reference.name)} + {reference.offset}"
-        case RefKind.FUNCTION:
-            label = _label(program, reference.offset)
-            return quoted(label) if label is not None else None
-        case _:
-            return None
+    def label(self, pc: int) -> str | None:
+        """The name of a slot; None where no instruction starts, or where the name means something else too."""
+        function = self.program.functions.get(pc)
+        name = function.name if function is not None else f"L{pc}"
+        others = self._functions[name] - (function is not None)
+        return name if pc in self.program.code and not others and name not in self._maps else None
 
+    def address(self, reference: Reference) -> str | None:
+        """What a wide load holds the address of."""
+        match reference.kind:
+            case RefKind.MAP:
+                return quoted(reference.name)
+            case RefKind.VALUE:
+                return f"{quoted(reference.name)} + {reference.offset}"
+            case RefKind.FUNCTION:
+                label = self.label(reference.offset)
+                return quoted(label) if label is not None else None
+            case _:
+                return None
 
-def _helper_text(instruction: Instruction, reference: Reference | None, program: Program) -> str | None:
-    """The name of a called helper where it is read back as this helper."""
-    table = _helpers(program.type)
-    if reference is not None:
-        name = reference.name if reference.kind is RefKind.HELPER else None
-    else:
-        helper = (table or {}).get(instruction.imm)
-        name = helper.name if table and helper and number_of(table, helper.name) == instruction.imm else None
-    known = any(function.name == name for function in program.functions.values())
-    return quoted(name) if name is not None and not known else None
+    def helper(self, instruction: Instruction, reference: Reference | None) -> str | None:
+        """The name of a called helper where it is read back as this helper."""
+        table = self._helpers
+        if reference is not None:
+            name = reference.name if reference.kind is RefKind.HELPER else None
+        else:
+            helper = table.get(instruction.imm)
+            name = helper.name if helper and number_of(table, helper.name) == instruction.imm else None
+        return quoted(name) if name is not None and name not in self._functions else None
