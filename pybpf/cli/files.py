@@ -60,6 +60,12 @@ def read_bytes(file: str) -> bytes:
         return stream.read()
 
 
+def write_bytes(file: str, data: bytes) -> None:
+    """A file of these bytes, whole or as it was."""
+    with blaming(file), click.open_file(file, "wb", atomic=True) as stream:
+        stream.write(data)
+
+
 def read_text(file: str) -> str:
     """A file of UTF-8 text; ``-`` is standard input."""
     try:

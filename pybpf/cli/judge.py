@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
@@ -15,6 +15,7 @@ from pybpf.cli.status import Failure, Status
 from pybpf.errors import (
     BpfError,
     BudgetExceeded,
+    CertificateError,
     ElfError,
     InternalError,
     LinkError,
@@ -23,13 +24,17 @@ from pybpf.errors import (
 )
 from pybpf.program import Program
 from pybpf.program_types import BY_NAME
-from pybpf.verifier import verify
+from pybpf.verifier import check, verify
 from pybpf.verifier.facts import VerifiedProgram
+
+if TYPE_CHECKING:
+    from pybpf.verifier.certificate import Certificate
 
 STATUS: Final = {
     "accepted": Status.ACCEPTED,
     "rejected": Status.REJECTED,
     "budget": Status.REJECTED,
+    "unproved": Status.REJECTED,
     "unsupported": Status.UNSUPPORTED,
 }
 """The exit status of each verdict."""
@@ -68,14 +73,20 @@ class Judgement(NamedTuple):
     error: BpfError | None
 
 
-def judge(program: Program, policy: Mapping[str, int] = _UNCHANGED) -> Judgement:
-    """Verify a program under its type's policy, of which some fields are changed. Raises `InternalError`; every other outcome
-    is a verdict.
+def judge(
+    program: Program,
+    policy: Mapping[str, int] = _UNCHANGED,
+    *,
+    certify: bool = False,
+    certificate: Certificate | None = None,
+) -> Judgement:
+    """Verify a program under its type's policy, of which some fields are changed, with a certificate of it (`certify`); or check
+    it by one. Raises `InternalError`; every other outcome is a verdict.
     """
     verified = error = None
     start = time.perf_counter()
     try:
-        verified = _verify(program, policy)
+        verified = _proved(program, policy, certify, certificate)
     except InternalError:
         raise
     except BpfError as caught:
@@ -101,18 +112,22 @@ def judge(program: Program, policy: Mapping[str, int] = _UNCHANGED) -> Judgement
     return Judgement(row, verified, error)
 
 
-def _verify(program: Program, changed: Mapping[str, int]) -> VerifiedProgram:
+def _proved(
+    program: Program, changed: Mapping[str, int], certify: bool, certificate: Certificate | None
+) -> VerifiedProgram:
     if program.type is None:
         place = f"section {program.section!r}" if program.section else "the file"
         raise UnsupportedError(
             f"{place} does not say the program's type: give one, such as --type xdp",
             "program-type",
         )
-    if not changed or (isinstance(program.type, str) and program.type not in BY_NAME):
-        return verify(program)  # which says of an unknown type that it is one
-    policy = program_types.get(program.type).policy
-    fields: dict[str, Any] = dict(changed)
-    return verify(program, policy=replace(policy, **fields))
+    asked: dict[str, Any] = {"certificate": True} if certify else {}
+    if changed and (not isinstance(program.type, str) or program.type in BY_NAME):
+        fields: dict[str, Any] = dict(changed)
+        asked["policy"] = replace(program_types.get(program.type).policy, **fields)
+    if certificate is not None:
+        return check(program, certificate, **asked)
+    return verify(program, **asked)  # which says of an unknown type that it is one
 
 
 def _outcome(verified: VerifiedProgram | None, error: BpfError | None) -> tuple[str, str | None, int | None]:
@@ -123,6 +138,8 @@ def _outcome(verified: VerifiedProgram | None, error: BpfError | None) -> tuple[
             return "accepted", None, verified.facts.explored
         case VerifierError():
             return "rejected", error.reason, error.explored
+        case CertificateError():
+            return "unproved", "certificate", None
         case BudgetExceeded():
             return "budget", "budget", error.used
         case UnsupportedError():

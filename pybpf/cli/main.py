@@ -15,7 +15,7 @@ from pybpf.cli.output import complain
 from pybpf.cli.status import Failure, Status, status_of
 from pybpf.errors import BpfError
 
-_COMMANDS: Final = ("verify", "run", "disasm", "asm", "inspect", "compile", "conformance", "version")
+_COMMANDS: Final = ("verify", "check", "run", "disasm", "asm", "inspect", "compile", "conformance", "version")
 """Each is the function ``command`` of the module of its name in this package."""
 
 _DEBUG: Final = "PYBPF_DEBUG"

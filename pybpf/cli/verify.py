@@ -12,7 +12,7 @@ import click
 
 from pybpf.cli import facts as what_is_proved
 from pybpf.cli import options
-from pybpf.cli.files import choose, read_object
+from pybpf.cli.files import choose, choose_one, read_object, write_bytes
 from pybpf.cli.judge import STATUS, Judgement, Row, judge
 from pybpf.cli.output import Progress, print_json, printable, say
 from pybpf.cli.status import worst
@@ -20,7 +20,13 @@ from pybpf.errors import VerifierError
 from pybpf.program import SourceLine
 from pybpf.verifier.explain import Explanation, Step
 
-_COLOUR: Final = {"accepted": "green", "rejected": "red", "budget": "red", "unsupported": "yellow"}
+_COLOUR: Final = {
+    "accepted": "green",
+    "rejected": "red",
+    "budget": "red",
+    "unproved": "red",
+    "unsupported": "yellow",
+}
 
 
 @click.command(
@@ -31,6 +37,7 @@ _COLOUR: Final = {"accepted": "green", "rejected": "red", "budget": "red", "unsu
         "pybpf verify --type xdp program.bpf       assembler text",
         "pybpf verify --facts firewall.o ingress   what was proved",
         "pybpf verify --format json firewall.o     for scripts",
+        "pybpf verify --certificate fw.cert fw.o   with the proof, for pybpf check",
     ),
 )
 @options.file
@@ -44,6 +51,9 @@ _COLOUR: Final = {"accepted": "green", "rejected": "red", "budget": "red", "unsu
 @click.option(
     "-v", "--verbose", is_flag=True, help="Explain rejections: registers, and the path in lines of C."
 )
+@click.option(
+    "--certificate", metavar="FILE", type=click.Path(), help="Write the proof of a program for 'pybpf check'."
+)
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -56,26 +66,31 @@ def command(
     format: str,
     facts: bool,
     verbose: bool,
+    certificate: str | None,
 ) -> None:
     """Prove that programs are safe to run, or say why that cannot be done.
 
     Without PROGRAM, every program of FILE is verified: a line each, and a summary. The exit status is 1 if one is rejected
     (or so large that the verifier gave up), otherwise 3 if one uses something that pybpf does not know, otherwise 0.
     """
-    programs = choose(file, read_object(file, type, btf), name)
+    object = read_object(file, type, btf)
+    programs = choose(file, object, name) if certificate is None else [choose_one(file, object, name)]
     if isa is not None:
         policy["isa"] = int(isa.removeprefix("v"))
     judgements: list[Judgement] = []
     with Progress("verifying", len(programs)) as progress:
         for program in programs:
             progress.show(len(judgements), program.name)
-            judgements.append(judge(program, policy))
+            judgements.append(judge(program, policy, certify=certificate is not None))
             if format == "text":
                 progress.clear()
-                _print_judgement(judgements[-1], story=verbose or len(programs) == 1, verbose=verbose)
+                print_judgement(judgements[-1], story=verbose or len(programs) == 1, verbose=verbose)
                 if facts and judgements[-1].verified is not None:
                     for line in what_is_proved.lines(judgements[-1].verified):
                         say(f"  {printable(line)}")
+    if certificate is not None and (proved := judgements[0].verified) is not None:
+        assert proved.certificate is not None, "asked for"
+        write_bytes(certificate, proved.certificate.to_bytes())
     rows = [judgement.row for judgement in judgements]
     if format == "json":
         print_json([_data(judgement, facts=facts) for judgement in judgements])
@@ -93,7 +108,8 @@ def _data(judgement: Judgement, *, facts: bool) -> dict[str, Any]:
     return out
 
 
-def _print_judgement(judgement: Judgement, *, story: bool, verbose: bool) -> None:
+def print_judgement(judgement: Judgement, *, story: bool, verbose: bool) -> None:
+    """A line for a program; `story`: the lines below that say why it was rejected."""
     row = judgement.row
     verdict = click.style(f"{row.verdict:<12}", fg=_COLOUR[row.verdict], bold=True)
     say(

@@ -30,6 +30,7 @@ from pybpf.verifier.certificate import (
 )
 from pybpf.verifier.checker import Checker, Way
 from pybpf.verifier.explore import Exploration, Node
+from pybpf.verifier.inclusion import NotIncluded, substituted
 from pybpf.verifier.loops import strongly_connected
 from pybpf.verifier.scalar import Scalar
 from pybpf.verifier.state import CELLS, State, parts_of
@@ -44,7 +45,6 @@ from pybpf.verifier.values import (
     Pieces,
     Value,
     Values,
-    add_forms,
     bases_of,
     renamed,
     subtract_forms,
@@ -169,11 +169,11 @@ class _Certifier:
         reasons = []
         for target in targets:
             if checker.points[target].place == place:
-                edge = Edge(target, *_match(checker, target, state))
                 try:
+                    edge = Edge(target, *_match(checker, target, state))
                     checker.included(edge, place, state, visits, "")
-                except CertificateError as error:
-                    reasons.append(error.detail)
+                except (CertificateError, NotIncluded) as error:
+                    reasons.append(str(error))
                 else:
                     return edge
         raise InternalError(f"no certificate: no state holds the one at pc {place[1]}: {'; '.join(reasons)}")
@@ -272,7 +272,7 @@ class _Match:
         self.fixed = fixed
         self.names: dict[Atom, Form] = {}
         self.answers: dict[Atom, Answer] = {}
-        self._sums: list[tuple[Form, Form]] = []
+        self._sums: list[tuple[Form, Form, Atom]] = []
 
     def frame(self, depth: int, claim: Sequence[Cell], arriving: Sequence[Cell]) -> None:
         for index, (a, b) in enumerate(zip(claim, arriving, strict=True)):
@@ -302,43 +302,62 @@ class _Match:
             self._equal((a.atoms, 0), (atoms, b.offset - a.offset), place)
 
     def _equal(self, sum: Form, there: Form, place: Atom) -> None:
+        """The sum is this there. What a single unknown is follows at once."""
         (atoms, delta), (others, distance) = sum, there
-        if len(atoms) == 1:
-            atom = atoms[0]
-            if isinstance(atom, tuple) and _is_shift(atom):
-                other = others[0] if len(others) == 1 else None
-                if isinstance(other, tuple) and _is_shift(other):
-                    self._equal(atom[1:3], other[1:3], place)
-                elif len(atom[1]) == 1 and not _is_shift(atom[1][0]):
-                    self.names.setdefault(atom[1][0], ((halved(place),), 0))
-            elif atom not in self.fixed:
-                self.names.setdefault(atom, (others, distance - delta))
+        if len(atoms) == 1 and not _is_shift(atoms[0]):
+            if atoms[0] not in self.fixed:
+                self.names.setdefault(atoms[0], (others, distance - delta))
         elif atoms:
-            self._sums.append((sum, there))
+            self._sums.append((sum, there, place))
 
     def sums(self) -> None:
-        """Of unknowns that are only mentioned in sums one is what the others leave, and these are 0; short sums come first."""
-
-        def open(atoms: Atoms) -> list[Atom]:
-            return [a for a in atoms if a not in self.names and a not in self.fixed and not _is_shift(a)]
-
+        """What is left: sums of several, and shifted ones, from short to long."""
         while self._sums:
-            self._sums.sort(key=lambda pair: len(open(pair[0][0])))
-            (atoms, delta), there = self._sums.pop(0)
-            *others, last = open(atoms) or [None]
-            if last is None or others.count(last):
-                continue
-            if there == (atoms, delta):
-                self.names |= {atom: ((atom,), 0) for atom in (*others, last)}
-                continue
-            self.names |= dict.fromkeys(others, ((), 0))
-            known: Form | None = ((), delta)
-            for atom in atoms:
-                if atom != last:
-                    known = add_forms(known, self.names.get(atom, ((atom,), 0)))
-            rest = subtract_forms(there, known)
-            if rest is not None:
-                self.names[last] = rest
+            self._sums.sort(key=lambda each: sum(map(self._is_open, each[0][0])))
+            self._solve(*self._sums.pop(0))
+
+    def _solve(self, sum: Form, there: Form, place: Atom) -> None:
+        """What is known of the sum, or the same there, is taken away. One of the unknowns is the rest, the others are 0."""
+        rest: Form | None = (there[0], there[1] - sum[1])
+        todo: list[Atom] = []
+        for atom in sum[0]:
+            less = subtract_forms(rest, substituted(((atom,), 0), self.names))
+            if less is not None:
+                rest = less
+                for base in bases_of((atom,)):
+                    self.names.setdefault(base, ((base,), 0))
+            elif self._is_open(atom):
+                todo.append(atom)
+        if not todo or rest is None:
+            return
+        todo.sort(key=_is_shift)
+        pivot, *others = todo
+        if all(map(_is_shift, (*todo, *rest[0]))):
+            ours, theirs = sorted(todo, key=_amount), sorted(rest[0], key=_amount)
+            if list(map(_amount, ours)) == list(map(_amount, theirs)):
+                for mine, other in zip(ours, theirs, strict=True):
+                    self._equal(_shifted(mine), _shifted(other), place)
+                return
+        for atom in others:
+            self._vanish(atom)
+        if not _is_shift(pivot):
+            self.names[pivot] = rest
+        elif isinstance(pivot, tuple) and len(pivot[1]) == 1 and not _is_shift(pivot[1][0]):
+            self.names.setdefault(pivot[1][0], ((halved(place),), 0))
+
+    def _is_open(self, atom: Atom) -> bool:
+        """Whether something may still be chosen."""
+        return any(base not in self.names and base not in self.fixed for base in bases_of((atom,)))
+
+    def _vanish(self, atom: Atom) -> None:
+        """Choose unknowns so that the atom is 0."""
+        total = 0
+        if isinstance(atom, tuple) and _is_shift(atom):
+            total = -atom[2]
+        for base in bases_of((atom,)):
+            if self._is_open(base):
+                self.names[base] = ((), total)
+                total = 0
 
     def held(self, claim: Iterable[Atom], arriving: Iterable[Atom]) -> None:
         """What no pointer is left to is paired with what is left."""
@@ -348,6 +367,18 @@ class _Match:
             if name not in self.answers and left:
                 self.answers[name] = name if name in left else left[0]
                 left.remove(self.answers[name])
+
+
+def _shifted(atom: Atom) -> Form:
+    """The sum inside a shifted one."""
+    assert isinstance(atom, tuple)
+    return atom[1], atom[2]
+
+
+def _amount(atom: Atom) -> int:
+    """By how much a sum is shifted."""
+    assert isinstance(atom, tuple)
+    return int(atom[3])
 
 
 def _is_shift(atom: Atom) -> bool:

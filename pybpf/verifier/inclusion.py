@@ -182,21 +182,25 @@ class Inclusion:
         return b.form or self.values.form_of(b) or ((place,), 0)
 
     def _sum(self, form: Form) -> Form:
-        """A sum of the claim's unknowns as one of the arriving state's."""
-        atoms, total = form
-        out: list[Atom] = []
-        for atom in atoms:
-            if isinstance(atom, tuple) and atom[0] == "lsh":
-                inner, delta = self._sum((atom[1], atom[2]))
-                if inner:
-                    out.append(("lsh", inner, delta, *atom[3:]))
-                else:
-                    total += _shifted(delta, *atom[3:])
+        return substituted(form, self.names)
+
+
+def substituted(form: Form, names: Mapping[Atom, Form]) -> Form:
+    """A sum of unknowns, of which some are sums of others. Raises `NotIncluded` where a shift would lose bits."""
+    atoms, total = form
+    out: list[Atom] = []
+    for atom in atoms:
+        if isinstance(atom, tuple) and atom[0] == "lsh":
+            inner, delta = substituted((atom[1], atom[2]), names)
+            if inner:
+                out.append(("lsh", inner, delta, *atom[3:]))
             else:
-                more, delta = self.names.get(atom, ((atom,), 0))
-                out += more
-                total += delta
-        return tuple(sorted(out, key=repr)), signed(total & U64, 64)
+                total += _shifted(delta, *atom[3:])
+        else:
+            more, delta = names.get(atom, ((atom,), 0))
+            out += more
+            total += delta
+    return tuple(sorted(out, key=repr)), signed(total & U64, 64)
 
 
 def _shifted(number: int, amount: int, unsigned: bool, signs: bool) -> int:

@@ -105,7 +105,7 @@ def test_bug_of_ours_asks_for_a_report(pybpf: Run, monkeypatch: pytest.MonkeyPat
     """Two lines and status 70; the traceback comes with --debug alone."""
     from pybpf.cli import verify
 
-    def broken(program: object, isa: object) -> None:
+    def broken(program: object, policy: object, *, certify: bool) -> None:
         raise RuntimeError("the sky\nfell")
 
     monkeypatch.setattr(verify, "judge", broken)
@@ -148,7 +148,7 @@ def test_names_cannot_write_to_the_terminal(pybpf: Run, tmp_path: Path) -> None:
 def test_interruption(pybpf: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from pybpf.cli import verify
 
-    def interrupted(program: object, isa: object) -> None:
+    def interrupted(program: object, policy: object, *, certify: bool) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(verify, "judge", interrupted)

@@ -234,10 +234,12 @@ def test_altered_certificates_are_refused(text: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ACCEPTED)
 def test_altered_certificates_of_cases_are_refused(case: Case) -> None:
+    """A sample of the alterations of each case."""
     program, type_ = case.program(), case.type()
     verified = pybpf.verify(program, type_, certificate=True)
     assert verified.certificate is not None
-    assert still_proving(verified, mutants(verified.certificate)) == []
+    every = list(mutants(verified.certificate))
+    assert still_proving(verified, every[:: len(every) // 16 + 1]) == []
 
 
 def test_a_ghost_cannot_be_named_anew() -> None:
