@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from pybpf.btf import Btf, Kind, format_type
 from pybpf.btf.values import Value, read_value
@@ -16,6 +16,9 @@ from pybpf.map_types import TYPES as MAP_TYPES
 from pybpf.maps import TYPES
 from pybpf.program import CO_RE, MapSpec, Object, Program, RefKind
 from pybpf.program_types import BY_NAME, ProgramType
+
+_ZEROS: Final = 1 << 20
+"""Bytes of a section without contents up to which its variables are shown as the zeros that they are."""
 
 
 def describe(object: Object) -> dict[str, Any]:
@@ -183,7 +186,9 @@ def _globals(spec: MapSpec) -> Iterator[dict[str, Any]]:
 
 
 def _initial(btf: Btf, id: int, spec: MapSpec) -> dict[str, Value]:
-    """The initial values by name; none where the types do not fit the bytes."""
+    """The initial values by name; none where the types do not fit the bytes, nor of more zeros than one wants to see."""
+    if spec.initial is None and spec.value_size > _ZEROS:
+        return {}
     try:
         values = read_value(btf, id, spec.initial or bytes(spec.value_size))
     except ElfError:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from pybpf.btf import Kind
+from tests.btf.builder import BtfBuilder
 from tests.cli.conftest import Run, compiled
 from tests.cli.test_verify import UNSUPPORTED, source
-from tests.elf.builder import DATA, OBJECT, R_64_64, RETURN_2, Elf, load_address
+from tests.elf.builder import DATA, NOBITS, OBJECT, R_64_64, RETURN_2, Elf, load_address
 
 
 def test_json_of_an_example(pybpf: Run) -> None:
@@ -106,6 +108,21 @@ def test_an_object_without_programs(pybpf: Run, tmp_path: Path) -> None:
     assert "hash" in ran.out
     assert pybpf("inspect", "--format", "json", tmp_path / "a.o").json["programs"] == []
     assert pybpf("verify", tmp_path / "a.o").err.endswith("holds no program\n")
+
+
+def test_a_section_of_four_gigabytes_of_zeros(pybpf: Run, tmp_path: Path) -> None:
+    """Its variables are listed, and no memory is taken for their values."""
+    btf = BtfBuilder()
+    size = 0xFFFF_FFF0
+    variable = btf.add(Kind.VAR, "all", btf.add(Kind.ARRAY, "", 0, btf.int(), btf.int(), size // 4), 1)
+    btf.datasec(".bss", (variable, 0, size))
+    elf = Elf()
+    elf.section(".bss", size, DATA, NOBITS)
+    elf.section(".BTF", btf.build(), 0)
+    elf.symbol("main", elf.section("xdp", RETURN_2), 0, 16)
+    (tmp_path / "a.o").write_bytes(elf.build())
+    (row,) = pybpf("inspect", "--format", "json", tmp_path / "a.o").json["globals"]
+    assert (row["name"], row["size"], row["value"]) == ("all", size, None)
 
 
 def test_narrow_terminals(pybpf: Run, monkeypatch: pytest.MonkeyPatch) -> None:
