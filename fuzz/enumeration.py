@@ -40,6 +40,10 @@ def refused(program: Program, type_: ProgramType, limit: int = LIMIT) -> Refusal
     return None
 
 
+_Calls = tuple[tuple[int, int], ...]
+"""The calls under way, outermost first: the slot of each, and the function that it entered."""
+
+
 class _Paths:
     def __init__(self, program: Program, type_: ProgramType, limit: int) -> None:
         self.code = program.code
@@ -49,7 +53,7 @@ class _Paths:
         self.transfer = Transfer(program, type_, values, self.recorder, again)
         self.branches = Branches(self.transfer)
         self.left = limit
-        self._waiting: list[tuple[tuple[int, ...], int, State]] = []
+        self._waiting: list[tuple[_Calls, int, State]] = []
 
     def walk(self) -> None:
         """All paths, the latest branch first. Raises the `Refusal` of the first that is refused."""
@@ -59,14 +63,14 @@ class _Paths:
             self.left -= 1
             if self.left < 0:
                 raise TooMany
-            self.recorder.functions = (0, *(self.code[call].target(call) for call in calls))
+            self.recorder.functions = (0, *(entered for _, entered in calls))
             try:
                 self._step(calls, pc, state)
             except Refusal as refusal:
                 refusal.pc = pc
                 raise
 
-    def _step(self, calls: tuple[int, ...], pc: int, state: State) -> None:
+    def _step(self, calls: _Calls, pc: int, state: State) -> None:
         instruction = self.code[pc]
         following = pc + instruction.slots
         match instruction.op.kind:
@@ -77,10 +81,17 @@ class _Paths:
                 self._waiting.append((calls, instruction.target(pc), state))
             case Kind.CALL_LOCAL:
                 self.transfer.enter_function(state, pc)
-                self._waiting.append(((*calls, pc), instruction.target(pc), state))
+                target = instruction.target(pc)
+                self._waiting.append(((*calls, (pc, target)), target, state))
+            case Kind.CALL_REGISTER:
+                entered = self.transfer.call_register(state, pc, instruction.dst)
+                if entered is None:
+                    self._waiting.append((calls, following, state))
+                else:
+                    self._waiting.append(((*calls, (pc, entered)), entered, state))
             case Kind.EXIT if calls:
                 self.transfer.leave_function(state)
-                call = calls[-1]
+                call, _ = calls[-1]
                 self._waiting.append((calls[:-1], call + self.code[call].slots, state))
             case Kind.EXIT:
                 self.transfer.check_result(state)
