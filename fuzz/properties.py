@@ -12,6 +12,7 @@ import fuzz.engines
 import fuzz.enumeration
 import fuzz.invariance
 import fuzz.refusals
+import pybpf
 from fuzz.case import Case
 from fuzz.facts import FactCheck
 from fuzz.membership import Membership
@@ -159,11 +160,30 @@ def refused(subject: Subject, statistics: Statistics) -> None:
     statistics.outcomes[reason, explanation is not None and explanation.definite, outcome.value] += 1
 
 
+class Uncertified(AssertionError):
+    """An accepted program whose certificate does not prove it."""
+
+
+def certified(subject: Subject, statistics: Statistics) -> None:
+    """The certificate of an accepted program proves it, to a checker that searches nothing. Raises `Uncertified`."""
+    if subject.watched is None:
+        return
+    program = subject.case.program
+    certificate = pybpf.verify(program, certificate=True).certificate
+    assert certificate is not None
+    try:
+        pybpf.check(program, certificate.to_bytes())
+    except BpfError as error:
+        raise Uncertified(str(error)) from error
+    statistics.certified += 1
+
+
 COSTLY: Final[dict[str, Property]] = {
     "engines": engines,
     "invariant": invariant,
     "kernel": kernel,
     "enumerated": enumerated,
+    "certified": certified,
     "refused": refused,
 }
 """Properties that take longer than the runs do: a campaign may check them for some programs only."""

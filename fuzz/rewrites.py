@@ -75,7 +75,7 @@ def put_together(program: Program, rows: Sequence[Row]) -> tuple[Program, dict[i
             at = places[row.function] if row.function is not None else row.reference.offset
             references[place] = replace(row.reference, offset=at)
     starts = sorted((moved[start], function) for start, function in program.functions.items())
-    ends = [start for start, _ in starts[1:]] + [pc]
+    ends = [*(start for start, _ in starts[1:]), pc] if starts else []
     functions = {
         start: Subprogram(function.name, start, end - start, function.is_global)
         for (start, function), end in zip(starts, ends, strict=True)

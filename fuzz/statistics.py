@@ -23,6 +23,7 @@ class Statistics:
     refused: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[tuple[str, bool, str]] = field(default_factory=Counter)
     """Refused programs by reason, whether the refusal was definite, and what running them came to (`fuzz.refusals`)."""
+    certified: int = 0
     enumerated: int = 0
     joined_away: Counter[str] = field(default_factory=Counter)
     """Programs refused although every path by itself is accepted, by reason."""
@@ -86,6 +87,8 @@ class Statistics:
         if self.sizes:
             total = sum(size * count for size, count in self.sizes.items())
             yield f"slots of a program: {total / max(self.programs, 1):.0f} on average, {max(self.sizes)} at most"
+        if self.certified:
+            yield f"{self.certified} proofs found again by their certificates"
         yield f"{self.runs} runs, {self.followed} of them followed, {self.instructions} instructions, {self.cut} runs cut short; {self.native_runs} runs of native code compared"
         refused = self.programs - self.accepted
         yield f"{refused} refused"
