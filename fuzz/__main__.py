@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -76,11 +78,14 @@ def main(
     """Generate programs and check that what pybpf says of them is true.
 
     The exit status is 1 if something was found; what was found is saved as assembler text in its smallest form, and the tests
-    replay it from then on.
+    replay it from then on. An interrupt (Ctrl-C, or SIGTERM) ends a campaign after the batches that are under way.
     """
     if seconds is None and count is None:
         raise click.UsageError("say when to stop: --seconds or --count")
     os.environ.setdefault(CACHE, "off")  # no program is compiled a second time
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     console = Console(highlight=False)
     chosen = _properties(names, console)
     with tempfile.TemporaryDirectory() as scratch, _Display(console, corpus, seconds, count) as display:
@@ -93,6 +98,7 @@ def main(
             seconds=seconds,
             scratch=Path(scratch),
             progress=display.show,
+            stopped=stop.is_set,
             every=every,
             known=cases.known(corpus) if grow else None,
         )

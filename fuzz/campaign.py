@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pickle
+import signal
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -74,6 +75,12 @@ class Work:
     """A file in which the recipe under way is kept, for when the process dies of it."""
     known: frozenset[Pair] | None = None
     """What the corpus shows, if it is to grow."""
+
+
+def _prepare() -> None:
+    """A process of the pool begins: what was imported stays, and an interrupt is for the campaign to obey."""
+    gc.freeze()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def batch(work: Work) -> Report:
@@ -155,21 +162,22 @@ def campaign(
     seconds: float | None,
     scratch: Path,
     progress: Callable[[Report], None],
+    stopped: Callable[[], bool] = lambda: False,
     every: int = 1,
     known: frozenset[Pair] | None = None,
     check_batch: Callable[[Work], Report] = batch,
 ) -> Report:
-    """Check programs until so many are done or so much time is over; `progress` is shown the report as it grows.
+    """Check programs until so many are done, so much time is over, or `stopped` says so; `progress` is shown the report as it grows.
 
     `known` is what the corpus shows: then cases that show more are told of. `check_batch` is what the processes do.
     """
     total = Report()
     until = time.monotonic() + seconds if seconds is not None else None
     batches = _batches(sources, tuple(names), seed, programs, every, scratch)
-    with ProcessPoolExecutor(jobs, get_context("spawn"), gc.freeze, max_tasks_per_child=BATCHES) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _prepare, max_tasks_per_child=BATCHES) as pool:
         running: dict[Future[Report], Work] = {}
         while True:
-            while len(running) < 2 * jobs and (until is None or time.monotonic() < until):
+            while len(running) < 2 * jobs and (until is None or time.monotonic() < until) and not stopped():
                 work = next(batches, None)
                 if work is None:
                     break
