@@ -119,7 +119,7 @@ class Code:
         """dst = the address of a byte of the only value of a map."""
         self._maps[self.slots] = name
         self._offsets[self.slots] = offset
-        self.put(Instruction(_MAP_VALUE, dst, _MAP_VALUE.src or 0))
+        self.put(Instruction(_MAP_VALUE, dst, _MAP_VALUE.src or 0, imm=offset << 32))
 
     def packet(self, row: Op, place: int, index: int = 0) -> None:
         """r0 = bytes of the packet at a place, or so far behind the number in a register."""

@@ -41,6 +41,7 @@ def _counts(report: Report) -> tuple[object, ...]:
     )
 
 
+@pytest.mark.slow
 def test_the_seed_decides() -> None:
     """A batch gives the same counts again, another seed gives others."""
     first = _counts(batch(Work("generated", ("safe",), 1, 25)))
@@ -66,6 +67,7 @@ def test_findings_are_small_and_replayed(tmp_path: Path, monkeypatch: pytest.Mon
             check(case, ["products"], Statistics())
 
 
+@pytest.mark.slow
 def test_what_is_no_assertion_is_a_finding_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """A property that breaks must not end the campaign unseen."""
 
@@ -76,6 +78,7 @@ def test_what_is_no_assertion_is_a_finding_too(monkeypatch: pytest.MonkeyPatch) 
     assert batch(Work("generated", ("broken",), 3, 5)).findings[0].message == "KeyError: 'gone'"
 
 
+@pytest.mark.slow
 def test_costly_properties_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     """One program in so many."""
     seen: list[Subject] = []
@@ -87,7 +90,7 @@ def test_costly_properties_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
 def _run(tmp_path: Path, **more: object) -> Report:
     shown: list[int] = []
     options: dict[str, object] = {
-        "seed": 6, "jobs": 1, "programs": 250, "seconds": None, "scratch": tmp_path,
+        "seed": 6, "jobs": 1, "programs": 150, "seconds": None, "scratch": tmp_path,
         "progress": lambda report: shown.append(report.statistics.programs), **more,
     }  # fmt: skip
     report = campaign(["generated"], ["safe"], **options)  # type: ignore[arg-type]
@@ -99,7 +102,7 @@ def _run(tmp_path: Path, **more: object) -> Report:
 def test_any_number_of_processes_sees_the_same(tmp_path: Path) -> None:
     """So many programs, in batches; the notes are gone at the end."""
     one, two = _run(tmp_path), _run(tmp_path, jobs=2)
-    assert one.statistics.programs == 250
+    assert one.statistics.programs == 150
     assert _counts(one) == _counts(two)
     assert not list(tmp_path.iterdir())
 

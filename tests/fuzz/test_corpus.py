@@ -44,6 +44,7 @@ def test_the_corpus_shows_nearly_everything() -> None:
     assert len(set(EXPECTED) - shown) <= 3
 
 
+@pytest.mark.slow
 def test_what_is_known_is_not_news(tmp_path: Path) -> None:
     """Pairs of expected features count, others do not; a case that is there is known."""
     assert corpus.pairs({"loop", "atomic", "type xdp"}) == {("atomic", "loop")}

@@ -11,6 +11,7 @@ from fuzz.recipe import SOURCES, Recipe, bases, drawn
 from fuzz.text import text_of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES)
 def test_the_same_state_draws_the_same(source: str) -> None:
     """What is drawn is decided by the random state alone, and so is the case; a recipe survives being written down."""

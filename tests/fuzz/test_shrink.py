@@ -37,7 +37,7 @@ def test_what_is_left_still_has_it() -> None:
     assert _has_atomic_and_verifies(small)
     case = small.case()
     assert case is not None
-    assert len(case.program.code) <= 12
+    assert len(case.program.code) <= 16
     assert not case.packets
     assert len(small.blobs) <= 4
 
