@@ -75,7 +75,7 @@ class Module:
         self.support: dict[str, str] = {}
         self.graphs: dict[int, Graph] = {}
         self._find_functions(0)
-        self.split = None if options.counts else self._find_split()
+        self.split = self._find_split() if options.splits and not options.counts else None
         """Where the batch loop may run ahead of the program."""
         depth = self._depth()
         self.frames = min(depth, MAX_FRAMES)

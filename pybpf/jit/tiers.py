@@ -10,6 +10,7 @@ import threading
 import warnings
 import weakref
 from collections import deque
+from dataclasses import replace
 from typing import Final
 
 from pybpf.errors import InternalError
@@ -33,7 +34,8 @@ def compile_tiered(verified: VerifiedProgram, options: Options = DEFAULT) -> Nat
     code = find(source, EXPORTS, Level.FULL)
     if code is not None:
         return NativeProgram(verified.program, verified.type, code, options)
-    code = build(source, EXPORTS, Level.QUICK)
+    # Code that is soon replaced is not worth the look ahead, which is half the code again.
+    code = build(ProgramSource(verified, replace(options, splits=False)), EXPORTS, Level.QUICK)
     native = NativeProgram(verified.program, verified.type, code, options)
     _background.add(native, source.written())
     return native
@@ -80,14 +82,18 @@ class _Background:
     def _work(self) -> None:
         main = threading.main_thread()
         main.join(DELAY)
-        while main.is_alive():
-            with self._lock:
-                if not self._pending:
-                    self._thread = None
-                    return
-                program, source = self._pending.popleft()
-            if program() is not None:
-                _optimise(program, source)
+        try:
+            while main.is_alive():
+                with self._lock:
+                    if not self._pending:
+                        self._thread = None
+                        return
+                    program, source = self._pending.popleft()
+                if program() is not None:
+                    _optimise(program, source)
+        except BaseException:
+            self._thread = None  # the next program to come has another
+            raise
 
 
 def _optimise(program: weakref.ref[NativeProgram], source: Written) -> None:

@@ -85,6 +85,27 @@ def test_failure_leaves_the_quick_code_and_is_told(monkeypatch):
     assert native.bind().run(b"ab") == 2 + ord("b")
 
 
+def test_thread_that_died_is_followed_by_another(monkeypatch):
+    """Of memory, say, or of a warning that is made an error."""
+    build, dead = tiers.build, []
+
+    def fail(source: Source, exports: object, level: Level) -> object:
+        if level is Level.FULL and not dead:
+            dead.append(source)
+            raise MemoryError
+        return build(source, tiers.EXPORTS, level)
+
+    monkeypatch.setattr(tiers, "build", fail)
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: None)
+    first = compile_tiered(verified())
+    tiers.wait()
+    second = compile_tiered(verified("r0 = 7\n exit"))
+    quick = second.code
+    tiers.wait()
+    assert second.code is not quick
+    assert (first.bind().run(b"ab"), second.bind().run(b"")) == (2 + ord("b"), 7)
+
+
 def test_levels_of_an_instance():
     proof = verified()
     for level in ("quick", "full", "tiered"):
