@@ -121,7 +121,7 @@ def map_entries(specs: Sequence[MapSpec], blob: bytes) -> dict[str, Entries]:
         if spec.read_only:
             continue
         entries = []
-        for key in range(min(spec.max_entries, random.randrange(5))):
+        for key in range(min(spec.max_entries, random.randrange(5), 1 << 8 * spec.key_size)):
             fill = random.choice((b"\0", b"\xff", b"\1", b"\x80", random.randbytes(spec.value_size)))
             value = (fill * spec.value_size)[: spec.value_size]
             entries.append((key.to_bytes(spec.key_size, "little"), value))

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Final
 
 from pybpf import MapSpec, Program, encode, program_types
+from pybpf.helpers import number_of
 from pybpf.instruction import Instruction
 from pybpf.isa import Kind, op
 from pybpf.program import RefKind
@@ -240,7 +241,8 @@ def _load(program: Program, maps: Mapping[str, int]) -> int:
 
 
 def _with_descriptors(program: Program, maps: Mapping[str, int]) -> Sequence[Instruction]:
-    """The code with file descriptors where it refers to maps."""
+    """The code with file descriptors where it refers to maps, and numbers of helpers that it calls by name."""
+    helpers = program_types.get(program.type or "").helpers
     code = []
     for pc, instruction in program.code.items():
         reference = program.references.get(pc)
@@ -249,5 +251,8 @@ def _with_descriptors(program: Program, maps: Mapping[str, int]) -> Sequence[Ins
         elif reference is not None and reference.kind is RefKind.VALUE:
             value = maps[reference.name] | reference.offset << 32
             instruction = replace(instruction, op=_MAP_VALUE_FD, src=2, imm=value)
+        elif reference is not None and reference.kind is RefKind.HELPER:
+            number = number_of(helpers, reference.name)
+            instruction = replace(instruction, imm=instruction.imm if number is None else number)
         code.append(instruction)
     return code

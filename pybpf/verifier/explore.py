@@ -290,7 +290,7 @@ class Exploration:
                     bases |= value.bases
             else:
                 bases |= cell.bases
-        if len(state.proofs) > 1:
+        if len(state.proofs) > 1 or (state.proofs and () not in state.proofs):
             for frame in state.frames:
                 for cell in frame.cells:
                     if isinstance(cell, (Number, Pointer)):
