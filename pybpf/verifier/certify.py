@@ -253,12 +253,11 @@ def _match(
     checker: Checker, number: int, arriving: State
 ) -> tuple[Mapping[Atom, Form], Mapping[Atom, Answer]]:
     """What the unknowns and questions of a point are in a state that it holds: each is what it meets first."""
-    claim = checker.state(number)
+    claim = checker.claim(number)
     match = _Match(checker.values, checker.ghosts(checker.points[number].visits) | _KEPT)
-    depth = len(claim.frames)
-    match.frame(depth, claim.cells, arriving.cells)
-    for index, (a, b) in enumerate(zip(claim.frames, arriving.frames, strict=True)):
-        match.frame(index, a.cells, b.cells)
+    frames = [*(frame.cells for frame in arriving.frames), arriving.cells]
+    for depth in reversed(range(len(frames))):
+        match.frame(depth, claim.frames[depth], frames[depth])
     match.sums()
     match.held(claim.held, arriving.held)
     names = {name: form for name, form in match.names.items() if form != ((name,), 0)}
@@ -274,9 +273,9 @@ class _Match:
         self.answers: dict[Atom, Answer] = {}
         self._sums: list[tuple[Form, Form, Atom]] = []
 
-    def frame(self, depth: int, claim: Sequence[Cell], arriving: Sequence[Cell]) -> None:
-        for index, (a, b) in enumerate(zip(claim, arriving, strict=True)):
-            theirs = {(first, size): value for first, size, value in parts_of(b)}
+    def frame(self, depth: int, claim: Mapping[int, Cell], arriving: Sequence[Cell]) -> None:
+        for index, a in claim.items():
+            theirs = {(first, size): value for first, size, value in parts_of(arriving[index])}
             for first, size, value in parts_of(a):
                 other = theirs.get((first, size), self.values.bytes(size))
                 self._value(value, other, place_of(depth, index, first))

@@ -33,7 +33,7 @@ from pybpf.verifier.certificate import (
     ScalarClaim,
 )
 from pybpf.verifier.explain import Refusal
-from pybpf.verifier.inclusion import Inclusion, NotIncluded
+from pybpf.verifier.inclusion import Claim, Inclusion, NotIncluded
 from pybpf.verifier.scalar import Scalar
 from pybpf.verifier.state import CELLS, Frame, State
 from pybpf.verifier.transfer import Transfer
@@ -110,13 +110,19 @@ class Checker:
 
     # Points
 
-    def state(self, number: int) -> State:
-        """The state that a point claims."""
-        point = self.points[number]
+    def claim(self, number: int) -> Claim:
+        """What a point claims."""
+        point, table = self.points[number], self._cells
         frames = tuple(
-            Frame(tuple(self._frame(cells)), call)
-            for cells, call in zip(point.frames, point.place[0], strict=True)
+            {i: table[cell] for i, cell in cells.items()} for cells in (*point.frames, point.cells)
         )
+        return Claim(frames, point.proofs, point.held)
+
+    def state(self, number: int) -> State:
+        """The state that a point claims, to be walked from."""
+        point = self.points[number]
+        callers, calls = map(self._frame, point.frames), point.place[0]
+        frames = tuple(Frame(tuple(cells), call) for cells, call in zip(callers, calls, strict=True))
         state = State(self._frame(point.cells), frames, dict(point.proofs), (), point.held)
         return Followed(state, self.ghosts(self.visits(number)))
 
@@ -133,11 +139,7 @@ class Checker:
         """A cell as it is claimed."""
         if isinstance(claim, NumberClaim):
             scalar = self._scalars[claim.scalar]
-            return (
-                self.values.number(scalar, None)
-                if claim.form is None
-                else self.values.pinned(scalar, claim.form)
-            )
+            return self.values.pinned(scalar, claim.form) if claim.form else self.values.number(scalar, None)
         if isinstance(claim, PointerClaim):
             return self._pointer(claim)
         parts = []
@@ -212,7 +214,7 @@ class Checker:
         if not fixed.isdisjoint(edge.names):
             self._fail(f"{where}: what a loop's head has fixed is named anew")
         try:
-            Inclusion(self.values, state, edge.names, edge.answers).check(self.state(edge.target))
+            Inclusion(self.values, state, edge.names, edge.answers).check(self.claim(edge.target))
         except NotIncluded as reason:
             self._fail(f"{where}: {reason}")
 

@@ -38,10 +38,11 @@ class Reader:
 
     def byte(self) -> int:
         """The next byte."""
-        if not self.left:
+        at = self.at
+        if at == len(self.data):
             raise Malformed("it ends too soon")
-        self.at += 1
-        return self.data[self.at - 1]
+        self.at = at + 1
+        return self.data[at]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ def uint(limit: int) -> Codec[int]:
 
     def read(reader: Reader) -> int:
         byte = reader.byte()
+        if byte < 128 and byte < limit:
+            return byte
         value, shift = byte & 127, 7
         while byte & 128:
             byte = reader.byte()

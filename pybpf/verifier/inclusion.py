@@ -7,6 +7,7 @@ a choice of the claim's under which all that the claim says is true. Nothing is 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from pybpf.semantics import U64, signed
@@ -36,6 +37,15 @@ class NotIncluded(Exception):
     """Some run that the arriving state stands for is none that the claim stands for, as far as is shown."""
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A state as a point claims it: of each frame, the entry function's first, the cells of which something is claimed."""
+
+    frames: tuple[Mapping[int, Cell], ...]
+    proofs: Mapping[Atoms, int]
+    held: frozenset[Atom]
+
+
 class Inclusion:
     """One question: is `arriving` included in a claim whose unknowns are `names` and whose questions have `answers` there?"""
 
@@ -48,29 +58,28 @@ class Inclusion:
         self.names = names
         self.answers = answers
 
-    def check(self, claim: State) -> None:
+    def check(self, claim: Claim) -> None:
         """Raises `NotIncluded`."""
         arriving = self.arriving
-        if len(claim.frames) != len(arriving.frames):
+        if len(claim.frames) != len(arriving.frames) + 1:
             raise NotIncluded("it has other frames")
-        for depth, (a, b) in enumerate(zip(claim.frames, arriving.frames, strict=True)):
-            if a.call != b.call:
-                raise NotIncluded("it was called from elsewhere")
-            self._frame(depth, a.cells, b.cells)
-        self._frame(len(claim.frames), claim.cells, arriving.cells)
+        frames = [frame.cells for frame in arriving.frames]
+        for depth, (a, b) in enumerate(zip(claim.frames, (*frames, arriving.cells), strict=True)):
+            self._frame(depth, a, b)
         if len(claim.held) != len(arriving.held) or set(map(self._answer, claim.held)) != arriving.held:
             raise NotIncluded("something else is held")
         for atoms, size in claim.proofs.items():
             self._proof(atoms, size)
 
-    def _frame(self, depth: int, claim: Sequence[Cell], arriving: Sequence[Cell]) -> None:
-        changed = self.names or self.answers
-        for index, (a, b) in enumerate(zip(claim, arriving, strict=True)):
-            if a is None or (a is b and not changed):
+    def _frame(self, depth: int, claim: Mapping[int, Cell], arriving: Sequence[Cell]) -> None:
+        unchanged = not self.names and not self.answers
+        for index, a in claim.items():
+            b = arriving[index]
+            if a is b and unchanged:
                 continue
             if isinstance(a, Pieces) or isinstance(b, Pieces):
                 self._pieces(a, b, depth, index)
-            elif b is None:
+            elif a is None or b is None:
                 raise NotIncluded(f"nothing is in {describe(depth, index)}")
             else:
                 self._value(a, b, place_of(depth, index))
