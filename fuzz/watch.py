@@ -11,7 +11,7 @@ from unittest import mock
 from pybpf import Program, VerifiedProgram
 from pybpf.verifier.explore import Exploration, Node
 
-_VERIFIER: Final = import_module("pybpf.verifier")
+_VERIFIER: Final = import_module("pybpf.verifier.verification")
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from tests.conftest import SHARED
 from tests.verifier.case import Case, all_cases
 from tests.verifier.test_corpus import FILES, Entry, entries, program
 
-VERIFIER = import_module("pybpf.verifier")
+VERIFIER = import_module("pybpf.verifier.verification")
 ACCEPTED = [
     pytest.param(case, id=f"{file}-{case.name.replace(' ', '-')}")
     for file, case in all_cases()

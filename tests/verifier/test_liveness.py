@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import pybpf.verifier
+import pybpf.verifier.verification
 from pybpf import DecodeError, Program, UnsupportedError, VerifierError, assemble, verify
 from pybpf.program_types import FILTER, XDP, ProgramType
 from pybpf.verifier.cfg import Graph, build
@@ -34,7 +34,7 @@ def everything_lives(program: Program, graph: Graph, *_: Any) -> dict[int, Live]
 @pytest.mark.parametrize("case", CASES)
 def test_verdicts_do_not_depend_on_liveness(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cell that was dropped and is read would make a safe program be refused; one that is kept changes nothing."""
-    monkeypatch.setattr(pybpf.verifier, "live_at_entry", everything_lives)
+    monkeypatch.setattr(pybpf.verifier.verification, "live_at_entry", everything_lives)
     assert case.said() == (case.verdict, case.reason, case.pc)
 
 
@@ -187,5 +187,5 @@ def test_linux_verdicts_do_not_depend_on_liveness(monkeypatch: pytest.MonkeyPatc
     ]
     assert len(chosen) > 250
     with_liveness = [verdict(case) for case in chosen]
-    monkeypatch.setattr(pybpf.verifier, "live_at_entry", everything_lives)
+    monkeypatch.setattr(pybpf.verifier.verification, "live_at_entry", everything_lives)
     assert [verdict(case) for case in chosen] == with_liveness
