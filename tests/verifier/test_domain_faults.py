@@ -48,7 +48,9 @@ def mutated(module: str, text: str, fault: str) -> Iterator[Domain]:
     """A domain of its own in which one piece of one module's source reads otherwise."""
     names = ("tnum", "view", "scalar")
     package = importlib.import_module("pybpf.verifier")
-    kept = {name: (importlib.import_module(f"pybpf.verifier.{name}"), getattr(package, name)) for name in names}
+    kept = {
+        name: (importlib.import_module(f"pybpf.verifier.{name}"), getattr(package, name)) for name in names
+    }
     made: dict[str, ModuleType] = {}
     try:
         for name in names:
