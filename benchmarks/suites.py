@@ -77,7 +77,7 @@ def alu(bench: Bench) -> list[Case]:
 
     def case(name: str, size: int) -> Case:
         def build() -> list[Competitor]:
-            batch = traffic.random_bytes(256, size, copies=8)
+            batch = traffic.random_bytes(256, size, copies=64)
             return _against_c(bench, name, programs.filter_form(name, bench.work), batch)
 
         return Case("alu", name, f"{size} bytes", build)
@@ -157,7 +157,7 @@ def in_dpdk(bench: Bench) -> list[Case]:
                 packets = traffic.filters("mixed", 512)
                 batch = PacketBatch.from_packets(packet.ljust(size, b"\0") for packet in packets).repeat(2048)
             else:
-                batch = traffic.random_bytes(256, size, copies=8)
+                batch = traffic.random_bytes(256, size, copies=64)
             everybody = [ours(verified, batch)]
             with bench.optional(DPDK):
                 everybody.append(DpdkProgram(verified.program, size, bench.work).over(batch))

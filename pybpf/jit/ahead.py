@@ -12,8 +12,9 @@ from pybpf import helpers
 from pybpf.instruction import Instruction
 from pybpf.jit import hint_ir, map_ir
 from pybpf.jit.blocks import function_graph
-from pybpf.jit.builder import Builder, Value
+from pybpf.jit.builder import RESULT, Builder, Value
 from pybpf.jit.calls import Call
+from pybpf.jit.conjunction import Conjunction
 from pybpf.jit.lower import Function, Module
 from pybpf.jit.split import Split
 
@@ -28,6 +29,26 @@ def ahead(module: Module) -> str:
         f"map{split.number}", map_ir.operations(split.number, module.maps[split.number][0])
     )
     return text + hint_ir.operations(split.number, split.layout)
+
+
+def rest(module: Module) -> str:
+    """The function ``@rest``, as ``@program``: what a program does with packets that have the bytes it asks for (see `pybpf.jit.conjunction`); empty where there is none."""
+    return (
+        ""
+        if module.conjunction is None or module.split is not None
+        else _Rest(module, module.conjunction).text()
+    )
+
+
+class _Rest(Function):
+    """The function being written."""
+
+    def __init__(self, module: Module, conjunction: Conjunction) -> None:
+        code = conjunction.rest
+        super().__init__(module, 0, function_graph(code, code.keys(), 0, module.effect), code=code)
+
+    def _signature(self) -> str:
+        return f"{RESULT} @rest(ptr noalias %state, ptr noalias %packet, i64 %length) alwaysinline"
 
 
 class _Ahead(Function):

@@ -8,19 +8,22 @@ results[i] (u64). Where `copy` is not null each packet is copied there first, so
 no packet leaves that out. The number of packets done, n unless a run trapped, or a packet is longer than `limit` or does not lie in the `size`
 bytes from base; then the state has a site, or none for such a packet.
 
-The loop asks for the memory of packets before their turn comes, some at a time; that packets lie inside is looked at before the first is run. Where a program is split (`pybpf.jit.split`) it goes block by block, and looks ahead
-in each before it runs.
+The loop asks for the memory of packets before their turn comes; that packets lie inside is looked at before the first is run. Where a program is split
+(`pybpf.jit.split`) it goes block by block, and looks ahead in each before it runs; where a program is a row of tests (`pybpf.jit.conjunction`) it watches the traffic, and
+compares many bytes at once where that pays.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from pybpf.jit import hint_ir
+from pybpf.jit import compare_ir, hint_ir
 from pybpf.jit.builder import RESULT
+from pybpf.jit.conjunction import Conjunction
 from pybpf.jit.split import Split
 from pybpf.jit.state import MAPS, SITE
 from pybpf.maps.layout import COUNT
+from pybpf.semantics import signed
 
 RUN: Final = "run"
 RUN_BATCH: Final = "run_batch"
@@ -28,6 +31,11 @@ EXPORTS: Final = (RUN, RUN_BATCH)
 
 AHEAD: Final = 16
 """How many packets ahead the batch loop asks for memory, and how many a batch must have to be split."""
+
+WATCHED: Final = 128
+"""How many packets are watched before it is decided to compare bytes first, and a batch must have for that."""
+TURNS: Final = 16
+"""Of so many blocks of `WATCHED` packets one is watched."""
 
 _RUN: Final = """
 define i64 @run(ptr noalias %state, ptr %packet, i32 %length) nounwind {
@@ -45,13 +53,20 @@ entry:
 """
 
 
-def entry_points(split: Split | None, *, copies: bool) -> str:
+def entry_points(split: Split | None, conjunction: Conjunction | None = None, *, copies: bool) -> str:
     """The text of the entry points; `copies`: the program may write to its packets."""
-    before, call, after = _straight() if split is None else _by_block(split)
-    return f"""{_RUN}{_FITTING if split is None else ""}
+    functions = ""
+    if split is not None:
+        before, call, after = _by_block(split)
+    elif conjunction is not None:
+        functions = compare_ir.differs(conjunction)
+        before, call, after = _comparing(conjunction)
+    else:
+        functions = _FITTING
+        before, call, after = _straight()
+    return f"""{functions}{_RUN}
 define i64 @run_batch(ptr noalias %state, ptr %base, i64 %size, ptr %offsets, ptr %lengths, ptr %results, i64 %n, ptr %copy, i64 %limit) noinline nounwind {{
 entry:
-  %last = sub i64 %n, 1
   %empty = icmp eq i64 %n, 0
   br i1 %empty, label %nothing, label %begin
 
@@ -97,16 +112,16 @@ move:
 """
 
 
-def _prefetch(number: str, distance: int) -> str:
-    """Ask for the memory of the packet that is so many packets later, or of the last."""
-    return f"""  %far = add nuw i64 {number}, {distance}
-  %known = icmp ult i64 %far, %n
-  %ahead = select i1 %known, i64 %far, i64 %last
-  %ahead.slot = getelementptr inbounds i64, ptr %offsets, i64 %ahead
-  %ahead.offset = load i64, ptr %ahead.slot
-  %ahead.packet = getelementptr i8, ptr %base, i64 %ahead.offset
-  call void @llvm.prefetch.p0(ptr %ahead.packet, i32 0, i32 3, i32 1)
+def _prefetch(number: str, name: str = "%") -> str:
+    """Ask for the memory of a packet that is some packets later: `%later` is the array of offsets from there on. Names have a prefix."""
+    return f"""  {name}later.slot = getelementptr inbounds i64, ptr %later, i64 {number}
+  {name}later.offset = load i64, ptr {name}later.slot
+  {name}later.packet = getelementptr i8, ptr %base, i64 {name}later.offset
+  call void @llvm.prefetch.p0(ptr {name}later.packet, i32 0, i32 3, i32 1)
 """
+
+
+_CALL: Final = f"  %outcome = call {RESULT} @program(ptr %state, ptr %packet, i64 %length)\n"
 
 
 def _packet(name: str, number: str) -> str:
@@ -117,12 +132,27 @@ def _packet(name: str, number: str) -> str:
   {name}length.narrow = load i32, ptr {name}length.slot
   {name}length = zext i32 {name}length.narrow to i64
   {name}begins = icmp ule i64 {name}offset, %size
-  {name}room = sub i64 %size, {name}offset
-  {name}ends = icmp ule i64 {name}length, {name}room
+  {name}behind = add i64 {name}offset, {name}length
+  {name}ends = icmp ule i64 {name}behind, %size
   {name}short = icmp ule i64 {name}length, %limit
   {name}inside = and i1 {name}begins, {name}ends
   {name}fits = and i1 {name}inside, {name}short
   {name}arrived = getelementptr i8, ptr %base, i64 {name}offset
+"""
+
+
+# The last packets are a part of their own, whose memory has been asked for: so nobody need ask whether there is a packet so much later.
+_PARTS: Final = f"""  %body = call i64 @llvm.usub.sat.i64(i64 %n, i64 {AHEAD})
+  br label %block
+
+block:
+  %start = phi i64 [ 0, %begin ], [ %next, %block.end ]
+%TURN%  %in.body = icmp ult i64 %start, %body
+  %most = add nuw i64 %start, {WATCHED}
+  %most.end = call i64 @llvm.umin.i64(i64 %most, i64 %body)
+  %end = select i1 %in.body, i64 %most.end, i64 %n
+  %distance = select i1 %in.body, i64 {AHEAD}, i64 0
+  %later = getelementptr i64, ptr %offsets, i64 %distance
 """
 
 
@@ -232,6 +262,96 @@ fit:
     return before, f"  %outcome = call {RESULT} @program(ptr %state, ptr %packet, i64 %length)\n", after
 
 
+def _comparing(conjunction: Conjunction) -> tuple[str, str, str]:
+    """As `_straight`, block by block. In every `TURNS`th the traffic is watched: where it is often another byte than with the packet before that tells, branches would be
+    mispredicted; where none does, all of them would be gone through. If so, bytes are compared and the rest of the program is run for every packet, in that block and those
+    that follow. A packet that is too short, or that the rest was not made for and traps at, is run as all others are, with what follows it in its block.
+    """
+    turn = """  %turn = phi i64 [ 0, %begin ], [ %turn.next, %block.end ]
+  %pays.before = phi i1 [ false, %begin ], [ %pays, %block.end ]
+  %turn.next = add nuw i64 %turn, 1
+"""
+    before = f"""begin:
+  %enough = icmp uge i64 %n, {WATCHED}
+{_PARTS.replace("%TURN%", turn).replace("%next", "%reached")}  %turn.within = and i64 %turn, {TURNS - 1}
+  %first = icmp eq i64 %turn.within, 0
+  %watches = and i1 %first, %enough
+  br i1 %watches, label %watch, label %go
+
+watch:
+  %j = phi i64 [ %start, %block ], [ %j.next, %watched ]
+  %before = phi i64 [ 0, %block ], [ %byte, %watched ]
+  %costly = phi i64 [ 0, %block ], [ %costly.next, %watched ]
+{_prefetch("%j", "%j.")}{_packet("%j.", "%j")}  %j.long = icmp uge i64 %j.length, {conjunction.end}
+  %j.good = and i1 %j.fits, %j.long
+  br i1 %j.good, label %watch.at, label %watched
+
+watch.at:
+  %j.differs = call i64 @differs(ptr %j.arrived)
+  %j.byte = call i64 @llvm.cttz.i64(i64 %j.differs, i1 false)
+  br label %watched
+
+watched:
+  %byte = phi i64 [ 0, %watch ], [ %j.byte, %watch.at ]
+  %other = icmp ne i64 %byte, %before
+  %none = icmp eq i64 %byte, 64
+  %costs = or i1 %other, %none
+  %costs.wide = zext i1 %costs to i64
+  %costly.next = add nuw nsw i64 %costly, %costs.wide
+  %j.next = add nuw i64 %j, 1
+  %j.more = icmp ult i64 %j.next, %end
+  br i1 %j.more, label %watch, label %seen
+
+seen:
+  %often = icmp ugt i64 %costly.next, {WATCHED // 8}
+  br label %go
+
+go:
+  %pays = phi i1 [ %pays.before, %block ], [ %often, %seen ]
+  br i1 %pays, label %both, label %loop
+
+both:
+  %k = phi i64 [ %start, %go ], [ %k.next, %answered ]
+{_prefetch("%k", "%k.")}{_packet("%k.", "%k")}  %k.long = icmp uge i64 %k.length, {conjunction.end}
+  %k.good = and i1 %k.fits, %k.long
+  br i1 %k.good, label %compare, label %loop, !prof !0
+
+compare:
+  %differs = call i64 @differs(ptr %k.arrived)
+  %equal = icmp eq i64 %differs, 0
+  %k.outcome = call {RESULT} @rest(ptr %state, ptr %k.arrived, i64 %k.length)
+  %k.value = extractvalue {RESULT} %k.outcome, 0
+  %k.over = extractvalue {RESULT} %k.outcome, 1
+  br i1 %k.over, label %again, label %answered, !prof !{{!"branch_weights", i32 1, i32 2000000}}
+
+again:
+  %k.site.slot = getelementptr inbounds i8, ptr %state, i64 {SITE}
+  store i64 0, ptr %k.site.slot
+  br label %loop
+
+answered:
+  %k.answer = select i1 %equal, i64 %k.value, i64 {signed(conjunction.otherwise, 64)}, !unpredictable !1
+  %k.result = getelementptr inbounds i64, ptr %results, i64 %k
+  store i64 %k.answer, ptr %k.result
+  %k.next = add nuw i64 %k, 1
+  %k.more = icmp ult i64 %k.next, %end
+  br i1 %k.more, label %both, label %block.end
+
+loop:
+  %i = phi i64 [ %start, %go ], [ %k, %both ], [ %k, %again ], [ %next, %done ]
+{_prefetch("%i")}{_packet("%", "%i")}  br i1 %fits, label %place, label %stop, !prof !0
+"""
+    after = """  %more = icmp ult i64 %next, %end
+  br i1 %more, label %loop, label %block.end
+
+block.end:
+  %reached = phi i64 [ %next, %done ], [ %k.next, %answered ]
+  %further = icmp ult i64 %reached, %n
+  br i1 %further, label %block, label %all
+"""
+    return before, _CALL, after
+
+
 def _by_block(split: Split) -> tuple[str, str, str]:
     """A block of packets after the other: first a look at each, then each is run. Looking for keys is left out where it would not pay."""
     n, size = split.number, hint_ir.size(split.layout)
@@ -260,6 +380,9 @@ block:
   %left = sub nuw i64 %n, %start
   %whole = icmp ugt i64 %left, {hint_ir.BLOCK}
   %part = select i1 %whole, i64 {hint_ir.BLOCK}, i64 %left
+  %whole.next = icmp uge i64 %left, {2 * hint_ir.BLOCK}
+  %distance = select i1 %whole.next, i64 {hint_ir.BLOCK}, i64 0
+  %later = getelementptr i64, ptr %offsets, i64 %distance
   br label %look
 
 look:
@@ -302,7 +425,7 @@ loop:
   br i1 %some, label %fetch, label %stop, !prof !0
 
 fetch:
-{_prefetch("%i", hint_ir.BLOCK)}  %place.slot = getelementptr inbounds ptr, ptr %places, i64 %within
+{_prefetch("%i")}  %place.slot = getelementptr inbounds ptr, ptr %places, i64 %within
   %arrived = load ptr, ptr %place.slot, align 8
   %size.slot = getelementptr inbounds i64, ptr %sizes, i64 %within
   %length = load i64, ptr %size.slot, align 8

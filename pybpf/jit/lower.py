@@ -13,6 +13,7 @@ with r0 = 0.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property, partial
 from graphlib import CycleError, TopologicalSorter
 from typing import Final
@@ -21,11 +22,12 @@ from pybpf.errors import UnsupportedError
 from pybpf.helpers import Body, Helper, number_of
 from pybpf.instruction import Instruction
 from pybpf.isa import MAX_REGISTER, Kind, Operand
-from pybpf.jit import arithmetic, memory, split
+from pybpf.jit import arithmetic, conjunction, memory, split
 from pybpf.jit.access import Regions
 from pybpf.jit.blocks import ARGUMENTS, Graph, function_graph, register_effect
 from pybpf.jit.builder import METADATA, RESULT, Builder, Value, text
 from pybpf.jit.calls import NATIVE, Call
+from pybpf.jit.conjunction import Conjunction
 from pybpf.jit.options import DEFAULT, Options
 from pybpf.jit.split import Split
 from pybpf.jit.state import BUDGET, TrapCode
@@ -110,6 +112,16 @@ class Module:
         through_register = any(code[pc].op.kind is Kind.CALL_REGISTER for pc in facts.reached if pc in code)
         return any(touches) or through_register or any(body not in NATIVE for body in self.bodies.values())
 
+    @cached_property
+    def conjunction(self) -> Conjunction | None:
+        """What the batch loop may compare before it runs the program."""
+        graph = self.graphs.get(0)
+        if graph is None or graph.carried or not self.options.splits or self.options.counts:
+            return None
+        if self.program.byteorder != "little":
+            return None
+        return conjunction.find(self.program.code, self.facts)
+
     def _find_functions(self, entry: int) -> None:
         pending = [entry]
         while pending:
@@ -182,12 +194,18 @@ class Module:
 
 
 class Function:
-    """One function of a program being lowered; `graph` and `b` are other than usual for one that only looks ahead."""
+    """One function of a program being lowered; `graph`, `b` and `code` are given for one that is not all of the program's."""
 
     def __init__(
-        self, module: Module, entry: int, graph: Graph | None = None, b: Builder | None = None
+        self,
+        module: Module,
+        entry: int,
+        graph: Graph | None = None,
+        b: Builder | None = None,
+        code: Mapping[int, Instruction] | None = None,
     ) -> None:
         self.module = module
+        self.code = code or module.program.code
         self.entry = entry
         self.graph = graph or module.graphs[entry]
         self.b = b or Builder()
@@ -256,7 +274,7 @@ class Function:
     # Blocks.
 
     def _block(self, start: int) -> None:
-        block, code = self.graph.blocks[start], self.module.program.code
+        block, code = self.graph.blocks[start], self.code
         self.b.block(f"pc{start}")
         self.registers = self._merge(start)
         if self.module.options.counts:

@@ -9,8 +9,8 @@ from typing import Final
 @dataclass(frozen=True, slots=True)
 class Options:
     """`checks`: accesses are compared with the bounds of their region although they were proved to be inside. `counts`: instructions are counted, and a run
-    ends where it would exceed its budget. `splits`: batches are split at a hash lookup where that pays (`pybpf.jit.split`); never where instructions are
-    counted.
+    ends where it would exceed its budget. `splits`: batches are split at a hash lookup (`pybpf.jit.split`), and packets compared with all bytes that a filter asks for
+    (`pybpf.jit.conjunction`), where that pays; never where instructions are counted.
     """
 
     checks: bool = True

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from functools import cached_property, lru_cache
 from typing import Any, Final
 
 from pybpf.helpers import Helper, number_of
 from pybpf.isa import Kind
-from pybpf.jit.ahead import ahead
+from pybpf.jit.ahead import ahead, rest
 from pybpf.jit.calls import native_name
 from pybpf.jit.driver import entry_points
 from pybpf.jit.lower import Module
@@ -25,18 +25,6 @@ from pybpf.verifier.facts import Access, VerifiedProgram
 
 _FORMAT: Final = 2
 """The version of marshal's format in which equal values always are equal bytes: it notes neither identity nor interning."""
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """A source whose text is there already. It keeps neither program nor proof alive."""
-
-    identity: bytes
-    written: str
-
-    def text(self) -> str:
-        """See `pybpf.jit.codegen.Source`."""
-        return self.written
 
 
 class ProgramSource:
@@ -69,12 +57,12 @@ class ProgramSource:
     @cached_property
     def _text(self) -> str:
         module = Module(self._verified, self._options)
-        looks_ahead = ahead(module)
-        return module.text() + looks_ahead + entry_points(module.split, copies=module.writes_packet)
-
-    def written(self) -> Written:
-        """The same without the proof. Raises what `text` raises."""
-        return Written(self.identity, self._text)
+        beside = ahead(module) + rest(module)
+        return (
+            module.text()
+            + beside
+            + entry_points(module.split, module.conjunction, copies=module.writes_packet)
+        )
 
 
 def _code(program: Program) -> list[Any]:

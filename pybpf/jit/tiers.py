@@ -18,7 +18,7 @@ from pybpf.jit.codegen import Level, build, find
 from pybpf.jit.driver import EXPORTS
 from pybpf.jit.native import NativeProgram
 from pybpf.jit.options import DEFAULT, Options
-from pybpf.jit.source import ProgramSource, Written
+from pybpf.jit.source import ProgramSource
 from pybpf.verifier.facts import VerifiedProgram
 
 DELAY: Final = 0.1
@@ -37,7 +37,7 @@ def compile_tiered(verified: VerifiedProgram, options: Options = DEFAULT) -> Nat
     # Code that is soon replaced is not worth the look ahead, which is half the code again.
     code = build(ProgramSource(verified, replace(options, splits=False)), EXPORTS, Level.QUICK)
     native = NativeProgram(verified.program, verified.type, code, options)
-    _background.add(native, source.written())
+    _background.add(native, source)
     return native
 
 
@@ -54,7 +54,7 @@ class _Background:
     """
 
     def __init__(self) -> None:
-        self._pending: deque[tuple[weakref.ref[NativeProgram], Written]] = deque()
+        self._pending: deque[tuple[weakref.ref[NativeProgram], ProgramSource]] = deque()
         self._forget_thread()
 
     def _forget_thread(self) -> None:
@@ -62,7 +62,7 @@ class _Background:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def add(self, native: NativeProgram, source: Written) -> None:
+    def add(self, native: NativeProgram, source: ProgramSource) -> None:
         with self._lock:
             self._pending.append((weakref.ref(native), source))
             if self._thread is None:
@@ -96,7 +96,7 @@ class _Background:
             raise
 
 
-def _optimise(program: weakref.ref[NativeProgram], source: Written) -> None:
+def _optimise(program: weakref.ref[NativeProgram], source: ProgramSource) -> None:
     try:
         code = build(source, EXPORTS, Level.FULL)
     except InternalError as error:

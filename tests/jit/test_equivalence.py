@@ -58,7 +58,7 @@ def test_random_programs(text, samples, level, checks):
         assert native.run(buffer) == expected.value
         assert bytes(buffer) == expected.packet
         assert contents(native_maps) == contents(reference_maps)
-    many = samples * 20
+    many = samples * (300 // len(samples))
     results = np.empty(len(many), np.uint64)
     native.run_batch(PacketBatch.from_packets(many), results)
     assert results.tolist() == [interpreter.run(packet).value for packet in many]
