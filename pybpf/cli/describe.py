@@ -119,8 +119,6 @@ def _not_run(program: Program) -> Iterator[str]:
     type_ = program.type if isinstance(program.type, ProgramType) else BY_NAME.get(program.type or "")
     if type_ is not None and not type_.runnable:
         yield f"programs of type {type_.name}"
-    if program.byteorder != "little":
-        yield f"programs of {program.byteorder}-endian machines"
     for spec in program.maps:
         if spec.type in MAP_TYPES and spec.type not in TYPES:
             yield f"map {spec.name}: type {spec.type}"

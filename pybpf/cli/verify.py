@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import click
 
-from pybpf.cli import facts as what_is_proved
 from pybpf.cli import options
 from pybpf.cli.files import choose, choose_one, read_object, write_bytes
 from pybpf.cli.judge import STATUS, Judgement, Row, judge
@@ -86,6 +85,8 @@ def command(
                 progress.clear()
                 print_judgement(judgements[-1], story=verbose or len(programs) == 1, verbose=verbose)
                 if facts and judgements[-1].verified is not None:
+                    from pybpf.cli import facts as what_is_proved
+
                     for line in what_is_proved.lines(judgements[-1].verified):
                         say(f"  {printable(line)}")
     if certificate is not None and (proved := judgements[0].verified) is not None:
@@ -104,6 +105,8 @@ def _data(judgement: Judgement, *, facts: bool) -> dict[str, Any]:
     out = asdict(judgement.row)
     if facts:
         verified = judgement.verified
+        from pybpf.cli import facts as what_is_proved
+
         out["facts"] = what_is_proved.data(verified) if verified is not None else None
     return out
 

@@ -16,7 +16,6 @@ from io import BytesIO
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from pybpf.elf import others
 from pybpf.errors import ElfError
 from pybpf.instruction import ByteOrder
 
@@ -285,6 +284,8 @@ def _byteorder(data: bytes) -> ByteOrder:
     if not data:
         raise ElfError("not enough data for ELF header: the file is empty")
     if data[:4] != b"\x7fELF"[: len(data)]:
+        from pybpf.elf import others
+
         begins = f"the file begins with {data[:4].hex(' ')}, not with 7f 45 4c 46"
         raise ElfError(f"wrong magic: {begins}{others.of_beginning(data)}")
     if len(data) < _HEADER_SIZE:
@@ -298,6 +299,8 @@ def _byteorder(data: bytes) -> ByteOrder:
     if data[6] != 1 or version != 1:
         raise ElfError("wrong version, expected 1")
     if machine not in _MACHINES:
+        from pybpf.elf import others
+
         hint = others.of_machine(machine)
         raise ElfError(f"wrong machine {machine}, expected none or EM_BPF{hint}")
     if type != _ET_REL:
