@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
@@ -41,7 +41,8 @@ class Function:
     """A function before linking: slots count from its first instruction.
 
     `callees` are the places that calls and function addresses go to, `externs` the undefined functions that calls name;
-    both still have to be turned into numbers. `defect` is why the function cannot be used.
+    both still have to be turned into numbers. `in_gap`: it stands between functions that have symbols, and is there only to be
+    called. `defect` is why the function cannot be used.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Function:
     size: int
     is_global: bool
     has_symbol: bool = True
+    in_gap: bool = False
     code: dict[int, Instruction] = field(default_factory=dict)
     references: dict[int, Reference] = field(default_factory=dict)
     callees: dict[int, Place] = field(default_factory=dict)
@@ -85,19 +87,41 @@ def read_functions(
 
 
 def _functions_in(file: ElfFile, section: Section) -> list[Function]:
-    """A function for each function symbol, up to the next one; without any, the section is one function."""
+    """A function for each function symbol, up to the next one; without any, the section is one function.
+
+    What is left between them may be functions whose symbols were stripped.
+    """
+    code = file.data(section)
     symbols = [s for s in file.symbols_in(section) if s.is_function and s.value < section.size]
     if symbols:
         functions = []
         for symbol, end in zip(symbols, [*(s.value for s in symbols[1:]), section.size], strict=True):
             size = min(symbol.size or section.size, end - symbol.value)
             functions.append(Function(symbol.name, section, symbol.value, _slots(size), symbol.is_global))
+        functions = list(_with_gaps(functions, section, code))
     else:
         functions = [Function(section.name, section, 0, _slots(section.size), True, has_symbol=False)]
-    code = file.data(section)
     for function in functions:
         _decode(function, code[function.start : function.start + function.size * SLOT], file)
     return functions
+
+
+def _with_gaps(functions: list[Function], section: Section, code: bytes) -> Iterator[Function]:
+    """The functions of a section and what stands between them but padding, in the order of the file."""
+    at = 0
+    for function in (*functions, None):
+        start = section.size if function is None else function.start
+        if size := _slots(len(code[at : max(start, at)].rstrip(b"\0"))):
+            name = _nameless(section, at // SLOT)
+            yield Function(name, section, at, size, False, has_symbol=False, in_gap=True)
+        if function is not None:
+            yield function
+            at = -(-(function.start + function.size * SLOT) // SLOT) * SLOT
+
+
+def _nameless(section: Section, slot: int) -> str:
+    """What a function without a symbol is called: by its section and its first slot there."""
+    return section.name if not slot else f"{section.name}+{slot}"
 
 
 def _slots(size: int) -> int:
@@ -226,30 +250,37 @@ def _signed32(imm: int) -> int:
 
 
 def _split_at_callees(functions: list[Function]) -> list[Function]:
-    """Where no symbol says where functions begin, they begin where they are called."""
-    entries: dict[int, set[int]] = {f.section.index: {0} for f in functions if not f.has_symbol}
+    """Where no symbol says where functions begin, they begin where they are called; a gap that nothing calls is none."""
+    targets: dict[int, set[int]] = {f.section.index: set() for f in functions if not f.has_symbol}
     for function in functions:
         for section, offset in function.callees.values():
-            if section in entries and offset % SLOT == 0:
-                entries[section].add(offset // SLOT)
+            if section in targets and offset % SLOT == 0:
+                targets[section].add(offset)
+    ordered = {section: sorted(offsets) for section, offsets in targets.items()}
     result = []
     for function in functions:
         if function.has_symbol:
             result.append(function)
         else:
-            result += _split(function, sorted(entries[function.section.index] & {0, *function.code}))
+            offsets = ordered[function.section.index]
+            first = bisect_left(offsets, function.start)
+            last = bisect_left(offsets, function.start + function.size * SLOT)
+            slots = {(offset - function.start) // SLOT for offset in offsets[first:last]}
+            parts = _split(function, sorted(slots & function.code.keys() | {0}))
+            result += parts if not function.in_gap or 0 in slots else parts[1:]
     return result
 
 
 def _split(function: Function, starts: list[int]) -> list[Function]:
     parts = [
         Function(
-            function.name if not start else f"{function.name}+{start}",
+            _nameless(function.section, function.start // SLOT + start),
             function.section,
-            start * SLOT,
+            function.start + start * SLOT,
             end - start,
             function.is_global,
             has_symbol=False,
+            in_gap=function.in_gap,
             defect=function.defect,
         )
         for start, end in zip(starts, [*starts[1:], function.size], strict=True)

@@ -33,7 +33,8 @@ def entries(functions: Mapping[Place, Function]) -> list[Function]:
     are programs, and global ones of named sections although they are called. Of functions that only call each other, the
     first is one.
     """
-    candidates = [f for f in functions.values() if f.section.name != ".text"] or list(functions.values())
+    named = [f for f in functions.values() if not f.in_gap]
+    candidates = [f for f in named if f.section.name != ".text"] or named
     called = {
         place
         for function in functions.values()

@@ -229,6 +229,26 @@ def test_functions_without_symbols_begin_where_they_are_called():
     assert text(program)[:2] == [(0, "local", 2), (1, "local", 3)]
 
 
+@pytest.mark.parametrize("section", [".text", "helpers"])
+def test_functions_whose_symbols_were_stripped_between_others(section: str):
+    """As --strip-unneeded leaves static functions beside global ones: they begin where they are called, and are no programs."""
+    elf = Elf()
+    zeros = bytes(8)
+    subs = elf.section(section, MOV + EXIT + RETURN_2 + zeros + MOV + EXIT + zeros)
+    main = elf.section("xdp", call(1) + EXIT)
+    elf.symbol("first", subs, 0, 16)
+    elf.symbol("", subs, 0, 0, SECTION, LOCAL)
+    elf.symbol("last", subs, 40, 16)
+    elf.symbol("main", main, 0, 16)
+    elf.relocate(main, 0, 2, R_64_32)
+    obj = load(elf.build())
+    assert names(obj) == (["main"] if section == ".text" else ["first", "last", "main"])
+    program = obj.programs["main"]
+    assert [(f.name, f.pc) for f in program.functions.values()] == [("main", 0), (f"{section}+2", 2)]
+    assert program.code[2].imm == 2
+    assert obj.notes == ()
+
+
 @pytest.mark.parametrize("imm", [0, 2, 50, -3, 2**31 - 1])
 def test_a_call_to_no_function(imm: int):
     """Into the middle of a function, behind the section, before it."""
