@@ -169,9 +169,9 @@ def certified(subject: Subject, statistics: Statistics) -> None:
     if subject.watched is None:
         return
     program = subject.case.program
-    certificate = pybpf.verify(program, certificate=True).certificate
-    assert certificate is not None
     try:
+        certificate = pybpf.verify(program, certificate=True).certificate
+        assert certificate is not None, "asked for"
         pybpf.check(program, certificate.to_bytes())
     except BpfError as error:
         raise Uncertified(str(error)) from error

@@ -277,8 +277,9 @@ class _Match:
         for index, a in claim.items():
             theirs = {(first, size): value for first, size, value in parts_of(arriving[index])}
             for first, size, value in parts_of(a):
-                other = theirs.get((first, size), self.values.bytes(size))
-                self._value(value, other, place_of(depth, index, first))
+                other = theirs.get((first, size))
+                whole = self.values.bytes(size) if other is None else other
+                self._value(value, whole, place_of(depth, index, first))
 
     def _value(self, a: Value, b: Value, place: Atom) -> None:
         if isinstance(a, Number):

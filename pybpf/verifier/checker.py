@@ -44,7 +44,7 @@ _HALF: Final = 1 << 63
 
 
 class Followed(State):
-    """A state inside loops: what the ghosts of their heads are is not forgotten where a number is known."""
+    """A state inside loops: where a number becomes known, it is not forgotten of which ghosts it is a sum."""
 
     __slots__ = ("_ghosts",)
 
@@ -124,7 +124,7 @@ class Checker:
         callers, calls = map(self._frame, point.frames), point.place[0]
         frames = tuple(Frame(tuple(cells), call) for cells, call in zip(callers, calls, strict=True))
         state = State(self._frame(point.cells), frames, dict(point.proofs), (), point.held)
-        return Followed(state, self.ghosts(self.visits(number)))
+        return Followed(state, self.ghosts(self.visits(number)) | {LENGTH})
 
     def visits(self, number: int) -> tuple[int, ...]:
         """The visits of loops' heads that a walk through a point is in: a head's own is the last."""
