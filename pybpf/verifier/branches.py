@@ -131,7 +131,7 @@ class Branches:
                 return zero if is_null else self.values.moved(cell, null=None)
             return cell
 
-        state.rewrite(self.values, over)
+        state.rewrite(self.values, over, ("null", question))
 
     def _assume_packet(self, state: State, code: str, left: Pointer, right: Pointer) -> None:
         """`packet + k <= end` says that the packet has k bytes; addresses are small, so nothing wraps.
@@ -207,7 +207,8 @@ class Branches:
                 return self.values.pointer(cell.target, cell.number, cell.offset, both, atoms, cell.null)
             return cell
 
-        state.rewrite(self.values, over)
+        # A sum of nothing is a constant, and what holds a sum holds each of its unknowns.
+        state.rewrite(self.values, over, next(iter(number.bases), None))
         if atoms == (LENGTH,) and scalar.wide.umax < _EXACT:
             state.prove((), scalar.wide.umin - delta)
 

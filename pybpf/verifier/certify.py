@@ -33,7 +33,7 @@ from pybpf.verifier.explore import Exploration, Node
 from pybpf.verifier.inclusion import NotIncluded, substituted
 from pybpf.verifier.loops import strongly_connected
 from pybpf.verifier.scalar import Scalar
-from pybpf.verifier.state import CELLS, State, parts_of
+from pybpf.verifier.state import CELLS, State, parts_of, read_bytes
 from pybpf.verifier.values import (
     LENGTH,
     METADATA,
@@ -75,7 +75,7 @@ class _Certifier:
         self._names: dict[Atom, int] = {}
         self._scalars: dict[ScalarClaim, int] = {}
         self._cells: dict[CellClaim, int] = {}
-        self._translated: dict[Cell, int] = {}
+        self._translated: dict[tuple[Cell, bool], int] = {}
 
     def certificate(self) -> Certificate:
         points = [self._point(node) for node in self.nodes]
@@ -109,7 +109,11 @@ class _Certifier:
         state = node.state
         frames = [*(frame.cells for frame in state.frames), state.cells]
         cells = [
-            {index: self._cell(cell) for index, cell in enumerate(frame) if cell is not None}
+            {
+                index: self._cell(cell, node.kept | node.tags)
+                for index, cell in enumerate(frame)
+                if cell is not None
+            }
             for frame in frames
         ]
         ghosts = None
@@ -125,24 +129,25 @@ class _Certifier:
             ghosts=ghosts,
         )
 
-    def _cell(self, cell: Cell) -> int:
-        position = self._translated.get(cell)
+    def _cell(self, cell: Cell, kept: frozenset[Atom]) -> int:
+        assert cell is not None
+        related = cell.bases <= kept
+        position = self._translated.get((cell, related))
         if position is None:
             claim: CellClaim
             if isinstance(cell, Pieces):
-                claim = tuple((first, size, self._value(v)) for first, size, v in cell.parts)
+                claim = tuple((first, size, self._value(v, kept)) for first, size, v in cell.parts)
             else:
-                assert cell is not None
-                claim = self._value(cell)
+                claim = self._value(cell, kept)
             position = self._cells.setdefault(claim, len(self._cells))
-            self._translated[cell] = position
+            self._translated[cell, related] = position
         return position
 
-    def _value(self, value: Value) -> NumberClaim | PointerClaim:
+    def _value(self, value: Value, kept: frozenset[Atom]) -> NumberClaim | PointerClaim:
         if isinstance(value, Number):
-            form = None if value.form is None else (self._sum(value.form[0]), value.form[1])
+            form = None if value.form is None else (self._related(value, value.form[0], kept), value.form[1])
             return NumberClaim(self._scalar(value.scalar), form)
-        atoms = None if value.atoms is None else self._sum(value.atoms)
+        atoms = None if value.atoms is None else self._related(value, value.atoms, kept)
         object = self.values.object_of(value)
         if object is not None and object.reference is not None:
             object = object._replace(reference=self._name(object.reference))
@@ -150,6 +155,11 @@ class _Certifier:
         null = None if value.null is None else self._name(value.null)
         number = 0 if object is not None else value.number
         return PointerClaim(value.target, number, object, value.offset, variable, atoms, null)
+
+    def _related(self, value: Value, atoms: Atoms, kept: frozenset[Atom]) -> Atoms:
+        """The sum that a value is. With an unknown in it that nothing else is related to, it is an unknown itself."""
+        alone = not value.bases <= kept and (len(atoms) > 1 or _is_shift(atoms[0]))
+        return (self._name(("sum", value)),) if alone else self._sum(atoms)
 
     def _sum(self, atoms: Atoms) -> Atoms:
         return renamed(atoms, {base: self._name(base) for base in sorted(bases_of(atoms) - _KEPT, key=repr)})
@@ -277,9 +287,9 @@ class _Match:
         for index, a in claim.items():
             theirs = {(first, size): value for first, size, value in parts_of(arriving[index])}
             for first, size, value in parts_of(a):
-                other = theirs.get((first, size))
-                whole = self.values.bytes(size) if other is None else other
-                self._value(value, whole, place_of(depth, index, first))
+                other = theirs.get((first, size)) or read_bytes(self.values, arriving[index], first, size)
+                if other is not None:
+                    self._value(value, other, place_of(depth, index, first))
 
     def _value(self, a: Value, b: Value, place: Atom) -> None:
         if isinstance(a, Number):

@@ -14,7 +14,7 @@ The nodes and edges that remain are a finite graph that every run follows; `pybp
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,28 +23,42 @@ from pybpf.program import Program
 from pybpf.verifier import loops
 from pybpf.verifier.cfg import Graph
 from pybpf.verifier.explain import Refusal
-from pybpf.verifier.lattice import Lattice, thresholds
+from pybpf.verifier.forget import Forgetting
+from pybpf.verifier.lattice import Lattice, relations, thresholds
 from pybpf.verifier.liveness import Live
 from pybpf.verifier.loops import Change
-from pybpf.verifier.state import R10, State
+from pybpf.verifier.state import State
 from pybpf.verifier.transfer import Transfer
-from pybpf.verifier.values import LENGTH, METADATA, Atom, Number, Pieces, Pointer, bases_of
+from pybpf.verifier.values import Atom, Cell, Number
 from pybpf.verifier.walk import Place, Walk
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much an attempt may spend before it gives up precision: states kept at a block, visits of a loop's head followed
-    one by one. None is without limit. `loops` is the part of the budget that a program with loops may use.
+    """How much an attempt may spend before it gives up precision. None is without limit.
+
+    `widths`: how many states are kept at a block before those are joined that differ in nothing but ranges of numbers; in
+    constants; in offsets and proofs; in anything. `unroll`: visits of a loop's head followed one by one. `loops` is the part of
+    the budget that a program with loops may use.
     """
 
-    width: int | None
+    widths: tuple[int, int, int, int] | None
     unroll: int | None
     loops: float = 1.0
 
 
-LADDER: Final = (Effort(16, 16), Effort(64, 1024), Effort(None, None, loops=0.2))
-"""Attempts in order: each is a proof of its own, and only one that lost precision is followed by the next."""
+LADDER: Final = (
+    Effort((1, 2, 128, 256), 16),
+    Effort((4, 8, 128, 256), 16),
+    Effort((16, 64, 256, 512), 1024),
+    Effort(None, None, loops=0.2),
+)
+"""Attempts in order: each is a proof of its own, and only one that lost precision is followed by the next.
+
+Numbers are joined early and what pointers are late: a number that is lost costs walks down both sides of a branch, a pointer that
+is lost costs the proof. States that hold the same pointers differ in numbers that rarely matter to safety; states that hold
+different ones often remember by a number which they hold.
+"""
 
 RECENT: Final = 16
 """How many of the latest nodes at a place are looked at for one that covers a state: older ones rarely do."""
@@ -54,6 +68,7 @@ RECENT: Final = 16
 class Node:
     """One state at the entry of one block.
 
+    `live` are the cells that may be read behind here; `differs` is where among them the last state was not covered.
     `parent` is the node that led here first; `joined` says that the state, or one before it, stands for more than one path.
     `loops` are the loops that the place is in, by the place of their head, outermost first. `tags` are the identities by
     which a head's numbers are known again; `previous` is the visit of the head before this one, `turn` how many there were.
@@ -61,7 +76,7 @@ class Node:
 
     place: Place
     state: State
-    kept: frozenset[Atom]
+    live: tuple[Cell, ...]
     parent: Node | None
     joined: bool
     loops: tuple[Place, ...]
@@ -71,6 +86,15 @@ class Node:
     turn: int = 0
     cost: int = 0
     edges: list[Edge] = field(default_factory=list)
+    differs: int = 0
+    _kept: frozenset[Atom] | None = None
+
+    @property
+    def kept(self) -> frozenset[Atom]:
+        """The relations that the state depends on."""
+        if self._kept is None:
+            self._kept = relations(self.state) | self.state.tags
+        return self._kept
 
 
 @dataclass(eq=False, slots=True)
@@ -103,7 +127,7 @@ class Exploration:
     ) -> None:
         self.program = program
         self.graph = graph
-        self.live = live
+        self.forgetting = Forgetting(transfer.values, live)
         self.transfer = transfer
         self.effort = effort
         self.lattice = Lattice(transfer.values, leaks=transfer.policy.pointer_leaks)
@@ -149,6 +173,15 @@ class Exploration:
         """The state at the program's entry."""
         return self._done[((), 0), ()][0]
 
+    def release(self) -> None:
+        """Take the graph apart, which otherwise only the cycle collector could free, at a cost."""
+        for node in self._exact.values():
+            node.edges = []
+        for nodes in self._done.values():
+            for node in nodes:
+                node.edges = []
+        self.walk.release()
+
     def _arrive(self, place: Place, state: State, parent: Node | None) -> None:
         waiting = self._pending.get(place)
         if waiting is None:
@@ -165,26 +198,24 @@ class Exploration:
     def _take_up(self, place: Place) -> None:
         """Turn the states that wait at a block into nodes, as few as possible, and walk each through the block."""
         active = self._loops(place)
+        pick = self.forgetting.pick(place[1])
         fresh: list[Node] = []
         for state, parent in self._pending.pop(place):
-            self._forget_dead(state, place[1])
+            self.forgetting.at(place[1], state)
             visits = tuple(visit for visit in state.visits if visit.place in active)
             head = visits[-1] if visits and visits[-1].place == place else None
             state.visits = visits if head is None else visits[:-1]
             change = {} if head is None else loops.change(head.state, state)
             self._unpin(state)
-            node = self._known(place, state, fresh, head, change)
+            live = pick(state.cells)
+            node = self._known(place, state, live, fresh, head, change)
             if node is None:
-                node = self._new(place, state, parent, head, active)
+                node = self._new(place, state, live, parent, head, active)
                 fresh.append(node)
             if parent is not None:
                 parent.edges.append(Edge(node, head, change))
-        if (
-            self.effort.width is not None
-            and len(fresh) > self.effort.width
-            and not self.blocks[place[1]].head
-        ):
-            fresh = self._join_alike(place, fresh)
+        if len(fresh) > 1 and self.effort.widths is not None and not self.blocks[place[1]].head:
+            fresh = self._join_alike(place, fresh, self.effort.widths)
         for node in fresh:
             self._done.setdefault((place, node.state.visits), []).append(node)
         for node in fresh:
@@ -215,32 +246,57 @@ class Exploration:
         return (*around, *((calls, head) for head in self.blocks[start].loops))
 
     def _known(
-        self, place: Place, state: State, fresh: list[Node], head: Node | None, change: Change
+        self,
+        place: Place,
+        state: State,
+        live: tuple[Cell, ...],
+        fresh: list[Node],
+        head: Node | None,
+        change: Change,
     ) -> Node | None:
         """A node that stands for the state already. One that the state's own path went through must not, while that only
         shows that the path may come back: what has changed since may well end the loop.
         """
-        node = self._exact.get((place, *state.key()))
+        node = self._exact.get((place, live, *state.key()))
         if node is not None:
             return node
         stuck = head is not None and not any(change.values())
-        done = self._done.get((place, state.visits), [])
+        may_cover = self.lattice.may_cover
+        done = self._done.get((place, state.visits), _NO_NODES)
         for node in (*done[-RECENT:], *fresh[-RECENT:]):
-            if (
-                node.state.visits == state.visits
-                and self.lattice.covers(node.state, node.kept, state)
-                and not (stuck and not node.widened and _led_to(node, head) and self._is_smaller(state, node))
-            ):
-                return node
+            theirs, differs = node.live, node.differs
+            a, b = theirs[differs], live[differs]
+            if a is not b and not may_cover(a, b):
+                continue
+            for differs, a in enumerate(theirs):
+                b = live[differs]
+                if a is not b and not may_cover(a, b):
+                    node.differs = differs
+                    break
+            else:
+                if (
+                    node.state.visits == state.visits
+                    and self.lattice.covers(node.state, node.kept, state)
+                    and not (
+                        stuck and not node.widened and _led_to(node, head) and self._is_smaller(state, node)
+                    )
+                ):
+                    return node
         return None
 
     def _is_smaller(self, state: State, node: Node) -> bool:
         """Whether a state that a node covers does not cover it in turn: going on from it may then come to an end."""
-        kept = self.lattice.relations(state) | state.tags
+        kept = relations(state) | state.tags
         return not self.lattice.covers(state, kept, node.state)
 
     def _new(
-        self, place: Place, state: State, parent: Node | None, head: Node | None, active: tuple[Place, ...]
+        self,
+        place: Place,
+        state: State,
+        live: tuple[Cell, ...],
+        parent: Node | None,
+        head: Node | None,
+        active: tuple[Place, ...],
     ) -> Node:
         """A node for a state that no other stands for, widened if it is one visit of a loop's head too many."""
         joined = parent is not None and parent.joined
@@ -249,83 +305,36 @@ class Exploration:
         if is_head:
             done = self._done.get((place, state.visits), [])
             if self.effort.unroll is not None and len(done) >= self.effort.unroll:
-                state, widened = self._widen(place, state, done), True
+                state, widened = self._widen(place, state, live, done), True
                 self.imprecise = joined = True
             self.lattice.name_numbers(state, ("head", place[1], len(self._exact)))
-        node = Node(place, state, frozenset(), parent, joined, active, widened)
+            live = self.forgetting.pick(place[1])(state.cells)
+        node = Node(place, state, live, parent, joined, active, widened)
         if head is not None:
             node.previous, node.turn = head, head.turn + 1
-        self._exact[place, *state.key()] = node
-        node.kept = self.lattice.relations(state).union(state.tags)
+        self._exact[place, live, *state.key()] = node
         if is_head:
             node.tags = self.lattice.names_of_numbers(state)
         return node
 
-    def _widen(self, place: Place, state: State, done: list[Node]) -> State:
+    def _widen(self, place: Place, state: State, live: tuple[Cell, ...], done: list[Node]) -> State:
         """A state that covers this one and the last of its shape, with ranges pushed to the next threshold."""
         shape = _SHAPES[2]
-        like = [node for node in done[-RECENT:] if shape(node.state) == shape(state)]
+        like = [node for node in done[-RECENT:] if shape(node.live, node.state) == shape(live, state)]
         if not like:
             return state
         if self._thresholds is None:
             self._thresholds = thresholds(self.program)
         return self.lattice.widen(like[-1].state, state, place[1], self._thresholds)
 
-    def _forget_dead(self, state: State, start: int) -> None:
-        """What no instruction reads is not compared: dead cells, numbers that do not matter, and proofs about pointers that are gone."""
-        live, matters = self.live[start]
-        live |= 1 << R10
-        cells = state.cells
-        bases: set[Atom] = set()
-        for index, cell in enumerate(cells):
-            if cell is None:
-                continue
-            if not live >> index & 1:
-                cells[index] = None
-                continue
-            if not matters >> index & 1:
-                cells[index] = cell = self._any_number(cell)
-            if isinstance(cell, Pieces):
-                for _, _, value in cell.parts:
-                    bases |= value.bases
-            else:
-                bases |= cell.bases
-        if len(state.proofs) > 1 or (state.proofs and () not in state.proofs):
-            for frame in state.frames:
-                for cell in frame.cells:
-                    if isinstance(cell, (Number, Pointer)):
-                        bases |= cell.bases
-                    elif cell is not None:
-                        for _, _, value in cell.parts:
-                            bases |= value.bases
-            bases |= {LENGTH, METADATA}
-            state.proofs = {atoms: n for atoms, n in state.proofs.items() if bases_of(atoms) <= bases}
-
-    def _any_number(self, cell: Number | Pointer | Pieces) -> Number | Pointer | Pieces:
-        """A cell with its numbers forgotten, their sizes and the addresses kept."""
-        values = self.transfer.values
-        if isinstance(cell, Number):
-            return values.unknown
-        if isinstance(cell, Pieces) and any(isinstance(value, Number) for _, _, value in cell.parts):
-            parts = tuple(
-                (first, size, values.bytes(size) if isinstance(value, Number) else value)
-                for first, size, value in cell.parts
-            )
-            forgotten = values.pieces(parts)
-            assert forgotten is not None
-            return forgotten
-        return cell
-
-    def _join_alike(self, place: Place, nodes: list[Node]) -> list[Node]:
-        """Join until the width is kept: first states that differ in ranges alone, at last all of one visit."""
-        assert self.effort.width is not None
-        for shape in _SHAPES:
-            groups: dict[object, list[Node]] = {}
-            for node in nodes:
-                groups.setdefault((node.state.visits, shape(node.state)), []).append(node)
-            nodes = [self._join(place, group) for group in groups.values()]
-            if len(nodes) <= self.effort.width:
-                break
+    def _join_alike(self, place: Place, nodes: list[Node], widths: Sequence[int]) -> list[Node]:
+        """Join until the widths are kept: first states that differ in ranges alone, at last all of one visit."""
+        for shape, width in zip(_SHAPES, widths, strict=True):
+            if len(nodes) > width:
+                groups: dict[object, list[Node]] = {}
+                for node in nodes:
+                    groups.setdefault((node.state.visits, shape(node.live, node.state)), []).append(node)
+                nodes = [self._join(place, group) for group in groups.values()]
         return nodes
 
     def _join(self, place: Place, group: list[Node]) -> Node:
@@ -336,8 +345,8 @@ class Exploration:
         for node in group[1:]:
             state = self.lattice.join(state, node.state, place[1])
         first = group[0]
-        joined = Node(place, state, frozenset(), first.parent, True, first.loops)
-        joined.kept = self.lattice.relations(state).union(state.tags)
+        live = self.forgetting.pick(place[1])(state.cells)
+        joined = Node(place, state, live, first.parent, True, first.loops)
         for node in group:
             # The nodes that were joined stay in the graph as steps of no cost: edges already lead to them.
             node.edges.append(Edge(joined))
@@ -375,6 +384,9 @@ class Exploration:
         return f"most states, {most}, are at pc {place[1]}{where}"
 
 
+_NO_NODES: Final[list[Node]] = []
+
+
 def _led_to(node: Node, head: Node | None) -> bool:
     """Whether a visit of a loop's head is one of those that led to another."""
     while head is not None and head.turn > node.turn:
@@ -382,29 +394,22 @@ def _led_to(node: Node, head: Node | None) -> bool:
     return head is node
 
 
-def _shape(*, constants: bool, offsets: bool, proofs: bool) -> Callable[[State], object]:
-    """What must be equal for two states to be joined, as a key."""
+_Shape = Callable[[tuple[Cell, ...], State], object]
 
-    def cell_shape(cell: object) -> object:
-        if isinstance(cell, Number):
-            return ("number", cell.value) if constants else "number"
-        if isinstance(cell, Pointer):
-            where = cell.offset if offsets and cell.variable is None else None
-            return cell.target, cell.number, cell.null is None, where
-        return cell is None
 
-    def shape(state: State) -> object:
-        cells = tuple(map(cell_shape, state.cells))
-        frames = tuple(tuple(map(cell_shape, frame.cells)) for frame in state.frames)
-        return cells, frames, state.held, frozenset(state.proofs.items()) if proofs else None
+def _shape(level: int) -> _Shape:
+    """What must be equal for two states to be joined, as a key: how their live cells are alike and, but for the coarsest, what was proved."""
+
+    def alike(cell: Cell) -> object:
+        return None if cell is None else cell.alike[level]
+
+    def shape(live: tuple[Cell, ...], state: State) -> object:
+        cells = tuple([None if cell is None else cell.alike[level] for cell in live])
+        frames = tuple([tuple(map(alike, frame.cells)) for frame in state.frames])
+        return cells, frames, state.held, frozenset(state.proofs.items()) if level < 2 else None
 
     return shape
 
 
-_SHAPES: Final = (
-    _shape(constants=True, offsets=True, proofs=True),
-    _shape(constants=False, offsets=True, proofs=True),
-    _shape(constants=False, offsets=False, proofs=False),
-    lambda state: state.held,
-)
+_SHAPES: Final[tuple[_Shape, ...]] = (_shape(0), _shape(1), _shape(2), lambda live, state: state.held)
 """From fine to coarse; what must be given back is never joined with what need not be."""

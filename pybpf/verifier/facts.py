@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class RegionKind(Enum):
     """What an address points into."""
 
+    __hash__ = object.__hash__  # each is one object
+
     STACK = "stack"  # offsets count from r10 of the frame, so they are negative
     PACKET = "packet"  # from the packet's first byte
     PACKET_META = "packet_meta"  # from the metadata's first byte

@@ -13,7 +13,7 @@ from typing import Final
 from pybpf.semantics import U64, signed
 from pybpf.verifier.certificate import NOT_NULL, NULL, Answer, halved, place_of
 from pybpf.verifier.scalar import Scalar, includes
-from pybpf.verifier.state import State, parts_of
+from pybpf.verifier.state import State, parts_of, read_bytes
 from pybpf.verifier.values import (
     METADATA,
     Atom,
@@ -156,19 +156,20 @@ class Inclusion:
         return object._replace(reference=self._answer(object.reference))
 
     def _pieces(self, a: Cell, b: Cell, depth: int, index: int) -> None:
-        """Part by part. A part of the claim that arrives otherwise divided is any bytes, all of them written."""
+        """Part by part. What arrives otherwise divided is what a load of these bytes would give."""
         parts = {(first, size): value for first, size, value in parts_of(b)}
-        kinds = {first + i: value for (first, size), value in parts.items() for i in range(size)}
+        pointers = {
+            first + i for (first, size), v in parts.items() if isinstance(v, Pointer) for i in range(size)
+        }
         for first, size, value in parts_of(a):
-            place = place_of(depth, index, first)
             other = parts.get((first, size))
-            if other is not None:
-                self._value(value, other, place)
-                continue
-            written = [kinds.get(byte) for byte in range(first, first + size)]
-            if any(v is None or (isinstance(v, Pointer) and not self.values.leaks) for v in written):
-                raise NotIncluded(f"not all bytes of {describe(depth, index)} hold numbers")
-            self._value(value, self.values.bytes(size), place)
+            if other is None:
+                other = read_bytes(self.values, b, first, size)
+                if other is None or (
+                    not self.values.leaks and not pointers.isdisjoint(range(first, first + size))
+                ):
+                    raise NotIncluded(f"not all bytes of {describe(depth, index)} hold numbers")
+            self._value(value, other, place_of(depth, index, first))
 
     def _proof(self, atoms: Atoms, size: int) -> None:
         """What the claim proves behind its sum is proved behind what the sum is here.

@@ -40,22 +40,9 @@ class Lattice:
         self.values = values
         self.numbers: Numbers = values.numbers
         self.leaks = leaks
+        self._may_cover: dict[tuple[Cell, Cell], bool] = {}
 
     # Inclusion
-
-    def relations(self, state: State) -> frozenset[Atom]:
-        """The unknowns and questions that more than one place of a state depends on: these must be kept, the others not."""
-        seen: set[Atom] = set()
-        shared: set[Atom] = {LENGTH, METADATA, *(("null", acquired) for acquired in state.held)}
-        for atoms in state.proofs:
-            shared |= bases_of(atoms)
-        for value in _all_values(state):
-            names = value.bases
-            if isinstance(value, Pointer) and value.null is not None:
-                names = names | {("null", value.null)}
-            shared |= names & seen
-            seen |= names
-        return frozenset(shared)
 
     def covers(self, old: State, kept: frozenset[Atom], new: State) -> bool:
         """Whether `old`, whose relations are `kept`, stands for at least all that `new` stands for.
@@ -64,10 +51,6 @@ class Lattice:
         """
         if len(old.frames) != len(new.frames) or old.held != new.held:
             return False
-        for a, b in zip(old.cells, new.cells, strict=True):
-            # Most states are told apart by a constant.
-            if a is not b and isinstance(a, Number) and a.value is not None and _constant_of(b) != a.value:
-                return False
         covering = _Covering(self, kept, old.tags | {LENGTH, METADATA}, old.held)
         if not covering.cells(old.cells, new.cells):
             return False
@@ -75,6 +58,16 @@ class Lattice:
             if frame.call != other.call or not covering.cells(frame.cells, other.cells):
                 return False
         return covering.proofs(old, new)
+
+    def may_cover(self, a: Cell, b: Cell) -> bool:
+        """Whether a cell can cover another at all, whatever they are related to."""
+        if a is b:
+            return True
+        known = self._may_cover.get((a, b))
+        if known is None:
+            alone = _Covering(self, frozenset(), frozenset(), frozenset())
+            known = self._may_cover[a, b] = alone.cell(a, b)
+        return known
 
     def total(self, p: Pointer, start: int = 0) -> Scalar:
         """Where a pointer points, as a number from `start` bytes behind the start of its target: perhaps more than that."""
@@ -153,6 +146,22 @@ class Lattice:
         return joined
 
 
+def relations(state: State) -> frozenset[Atom]:
+    """The unknowns and questions that more than one place of a state depends on: these must be kept, the others not."""
+    shared: set[Atom] = {LENGTH, METADATA, *(("null", acquired) for acquired in state.held)}
+    for atoms in state.proofs:
+        shared |= bases_of(atoms)
+    seen: set[Atom] = set()
+    for cells in (state.cells, *(frame.cells for frame in state.frames)):
+        for cell in cells:
+            if cell is None or not cell.names:
+                continue
+            for value in (cell,) if not isinstance(cell, Pieces) else (v for _, _, v in cell.parts):
+                shared |= value.names & seen
+                seen |= value.names
+    return frozenset(shared)
+
+
 class _Covering:
     """One question of inclusion. `values` says what each unknown of the old state is in the new one: a sum of unknowns there,
     plus a distance; `answers` likewise for the questions of null. What is `fixed` keeps its name.
@@ -170,7 +179,14 @@ class _Covering:
 
     def cells(self, old: Iterable[Cell], new: Iterable[Cell]) -> bool:
         """Whether the cells of a frame cover those of another, one by one."""
-        return all(self._same(a) if a is b else self.cell(a, b) for a, b in zip(old, new, strict=True))
+        kept, may_cover = self.kept, self.lattice.may_cover
+        for a, b in zip(old, new, strict=True):
+            if a is None or kept.isdisjoint(a.names):
+                if a is not b and not may_cover(a, b):
+                    return False
+            elif not (self._same(a) if a is b else self.cell(a, b)):
+                return False
+        return True
 
     def cell(self, a: Cell, b: Cell) -> bool:
         """Whether a cell of the old state covers one of the new."""
@@ -278,10 +294,6 @@ class _Covering:
             if total is None or abs(total[1]) >> 32 or new.proved(total[0]) < total[1]:
                 return False
         return True
-
-
-def _constant_of(cell: Cell) -> int | None:
-    return cell.value if isinstance(cell, Number) else None
 
 
 def _is_shifted(atom: Atom) -> bool:

@@ -1,8 +1,8 @@
-"""Which registers and stack slots may still be read, and of which the value matters: the rest is dropped before states are compared.
+"""Which registers and stack bytes may still be read, and of which the value matters: the rest is dropped before states are compared.
 
-Backward data flow over each function, on bit sets: bit r for register r, bit 11 + i for the i-th slot below r10. A stack
-access counts for its slots where its register is known to be r10 plus a constant (`_FramePointers`); anything that may
-point into the stack otherwise reads all of it. Too many live cells cost time, never soundness: a dead cell is one that no
+Backward data flow over each function, on bit sets: bit r for register r, bit 11 + i for the i-th byte below r10. A stack
+access counts for its bytes where its register is known to be r10 plus a constant (`_frame_pointers`); anything that may
+point into the stack otherwise reads all of it. Too many live bytes cost time, never soundness: a dead byte is one that no
 instruction reads before writing it.
 
 A value matters if it can reach an address, a size, a branch, an argument or the result. Of a number that only travels, from one
@@ -17,12 +17,13 @@ from typing import Final, NamedTuple
 from pybpf.helpers import MEMORY, Arg, Helper, Memory
 from pybpf.instruction import Instruction
 from pybpf.isa import Kind, Operand
+from pybpf.memory import STACK_SIZE
 from pybpf.program import MapSpec, Program, RefKind
 from pybpf.verifier.cfg import Block, Function, Graph
 from pybpf.verifier.rules import writes
-from pybpf.verifier.state import FIRST_SLOT, SLOTS
+from pybpf.verifier.state import FIRST_SLOT
 
-ALL_SLOTS: Final = ((1 << SLOTS) - 1) << FIRST_SLOT
+ALL_BYTES: Final = ((1 << STACK_SIZE) - 1) << FIRST_SLOT
 _CALLER_SAVED: Final = 0b11_1111
 _ARGUMENTS: Final = 0b11_1110
 _CALLS: Final = (Kind.CALL, Kind.CALL_LOCAL, Kind.CALL_REGISTER)
@@ -60,12 +61,10 @@ def live_at_entry(program: Program, graph: Graph, helpers: Mapping[int, Helper])
     return live
 
 
-def slots_from(offset: int, size: int) -> int:
-    """The bits of the slots that a range of stack bytes touches; none outside the frame."""
-    first, last = max((-offset - size) // 8, 0), min((-offset - 1) // 8, SLOTS - 1)
-    if last < first:
-        return 0
-    return ((1 << (last - first + 1)) - 1) << (FIRST_SLOT + first)
+def bytes_from(offset: int, size: int) -> int:
+    """The bits of a range of stack bytes; none outside the frame."""
+    first, end = max(-offset - size, 0), min(-offset, STACK_SIZE)
+    return ((1 << (end - first)) - 1) << (FIRST_SLOT + first) if first < end else 0
 
 
 def _escapes(program: Program, graph: Graph) -> bool:
@@ -240,13 +239,12 @@ class _Liveness:
             case Kind.LOAD_IMM64:
                 return Effect(0, dst, 0)
             case Kind.LOAD:
-                slots = self._reads(pointers, instruction.src, instruction.offset, op.size)
-                return Effect(src | slots, dst, src, dst, slots)
+                touched = self._touches(pointers, instruction.src, instruction.offset, op.size)
+                return Effect(src | touched, dst, src, dst, touched)
             case Kind.STORE:
-                slots = self._reads(pointers, instruction.dst, instruction.offset, op.size)
-                base = pointers.get(instruction.dst)
-                whole = isinstance(base, int) and op.size == 8 and (base + instruction.offset) % 8 == 0
-                return Effect(dst | operand, slots if whole else 0, dst, slots, operand)
+                written = self._touches(pointers, instruction.dst, instruction.offset, op.size)
+                sure = isinstance(pointers.get(instruction.dst), int)
+                return Effect(dst | operand, written if sure else 0, dst, written, operand)
             case Kind.ATOMIC:
                 return _all(*self._atomic(instruction, pointers))
             case Kind.PACKET:
@@ -269,23 +267,23 @@ class _Liveness:
     def _call_function(self, pointers: _Pointers, callee: int = 0) -> Effect:
         """What a function of the program may read, and the register that says which is called."""
         passed = any(register in pointers for register in range(1, 6))
-        return _all(callee | _ARGUMENTS | (ALL_SLOTS if passed or self.escapes else 0), _CALLER_SAVED)
+        return _all(callee | _ARGUMENTS | (ALL_BYTES if passed or self.escapes else 0), _CALLER_SAVED)
 
-    def _reads(self, pointers: _Pointers, register: int, offset: int, size: int) -> int:
+    def _touches(self, pointers: _Pointers, register: int, offset: int, size: int) -> int:
         base = pointers.get(register)
         if base is None:
             return 0
-        return slots_from(base + offset, size) if isinstance(base, int) else ALL_SLOTS
+        return bytes_from(base + offset, size) if isinstance(base, int) else ALL_BYTES
 
     def _atomic(self, instruction: Instruction, pointers: _Pointers) -> tuple[int, int]:
         op = instruction.op
         if op.code == "load_acquire":
-            slots = self._reads(pointers, instruction.src, instruction.offset, op.size)
-            return 1 << instruction.src | slots, 1 << instruction.dst
+            touched = self._touches(pointers, instruction.src, instruction.offset, op.size)
+            return 1 << instruction.src | touched, 1 << instruction.dst
         used = 1 << instruction.dst | 1 << instruction.src
         if op.code == "store_release":
             return used, 0
-        used |= self._reads(pointers, instruction.dst, instruction.offset, op.size)
+        used |= self._touches(pointers, instruction.dst, instruction.offset, op.size)
         if op.code == "cmpxchg":
             return used | 1, 0
         return used, 0
@@ -299,7 +297,7 @@ class _Liveness:
         """
         helper = self.helpers.get(instruction.imm)
         if helper is None or instruction.op.code != "helper":
-            return _ARGUMENTS | ALL_SLOTS, _ARGUMENTS | ALL_SLOTS
+            return _ARGUMENTS | ALL_BYTES, _ARGUMENTS | ALL_BYTES
         used = asked = 0
         for register, argument in enumerate(helper.args, start=1):
             used |= 1 << register
@@ -309,15 +307,15 @@ class _Liveness:
             if memory is not None and not memory.reads and argument is not Arg.NEW_VALUE:
                 continue
             base = pointers.get(register)
-            slots = 0
+            touched = 0
             if isinstance(base, int):
                 size = -base if memory is None else self._size(memory, -base)
-                slots = slots_from(base, size) if size > 0 else 0
+                touched = bytes_from(base, size) if size > 0 else 0
             elif base is not None:
-                slots = ALL_SLOTS
-            used |= slots
+                touched = ALL_BYTES
+            used |= touched
             if argument is Arg.KEY and (map_in_r1 is None or "array" in map_in_r1.type):
-                asked |= slots
+                asked |= touched
         return used, asked
 
     def _size(self, memory: Memory, most: int) -> int:

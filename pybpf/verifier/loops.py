@@ -56,8 +56,33 @@ def change(before: State, after: State) -> Change:
 
 def bound(root: Node) -> int:
     """The cost of the longest run from a node. Raises `Endless`."""
+    straight = _longest(root)
+    if straight is not None:
+        return straight
     nodes = _reachable(root)
     return _bound(nodes, {node: node.edges for node in nodes}, root)
+
+
+def _longest(root: Node) -> int | None:
+    """The cost of the longest way from a node, None if there are ways without end."""
+    longest: dict[Node, int] = {}
+    under_way = {root}
+    visits = [(root, iter(root.edges))]
+    while visits:
+        node, following = visits[-1]
+        for edge in following:
+            target = edge.target
+            if target in under_way:
+                return None
+            if target not in longest:
+                under_way.add(target)
+                visits.append((target, iter(target.edges)))
+                break
+        else:
+            visits.pop()
+            under_way.discard(node)
+            longest[node] = node.cost + max([longest[edge.target] for edge in node.edges], default=0)
+    return longest[root]
 
 
 _Edges = Mapping["Node", Sequence["Edge"]]

@@ -273,15 +273,18 @@ class Prover:
         the same: never where addresses must not leak, since what a join or a store in part dropped may be one.
         """
         cells = self.frame_cells(state, p.number)
-        for byte in range(p.low + offset, p.high + offset + size):
-            slot = slot_of(byte)
-            if not written(cells[slot], byte + 8 * (slot - FIRST_SLOT + 1), 1):
+        low, end = p.low + offset, p.high + offset + size
+        for slot in range(slot_of(low), slot_of(end - 1) - 1, -1):
+            start = -8 * (slot - FIRST_SLOT + 1)
+            first, last = max(low - start, 0), min(end - start, 8)
+            if not written(cells[slot], first, last - first):
                 if self.policy.uninitialised_stack and self.policy.pointer_leaks:
                     return False
+                byte = next(at for at in range(first, last) if not written(cells[slot], at, 1))
                 raise Refusal(
                     "uninitialised-stack",
-                    f"reading uninitialised stack byte {byte} from r10 through r{register}",
-                    f"bytes {p.low + offset} to {p.high + offset + size - 1} from r10 written before",
+                    f"reading uninitialised stack byte {start + byte} from r10 through r{register}",
+                    f"bytes {low} to {end - 1} from r10 written before",
                 )
         return True
 

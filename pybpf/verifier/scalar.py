@@ -47,6 +47,7 @@ class Numbers:
         self._refined: dict[tuple[str, int, Scalar, Scalar], tuple[Scalar, Scalar] | None] = {}
         self._joined: dict[tuple[Scalar, Scalar], Scalar] = {}
         self._constants: dict[int, Scalar] = {}
+        self._ranges: dict[tuple[int, int], Scalar] = {}
         self.unknown: Final = self._intern(views.top(width), views.top(self.half))
 
     def _intern(self, wide: View, narrow: View) -> Scalar:
@@ -66,9 +67,11 @@ class Numbers:
 
     def unsigned(self, low: int, high: int) -> Scalar:
         """low <= x <= high."""
-        return self._must(
-            self.make(views.top(self.width)._replace(umin=low, umax=high), views.top(self.half))
-        )
+        scalar = self._ranges.get((low, high))
+        if scalar is None:
+            wide = views.top(self.width)._replace(umin=low, umax=high)
+            scalar = self._ranges[low, high] = self._must(self.make(wide, views.top(self.half)))
+        return scalar
 
     def signed(self, low: int, high: int) -> Scalar:
         """low <= signed(x) <= high."""

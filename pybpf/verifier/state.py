@@ -12,7 +12,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pybpf.memory import STACK_SIZE
-from pybpf.verifier.values import Atom, Atoms, Cell, Number, Pieces, Pointer, Target, Value, Values, renamed
+from pybpf.verifier.values import (
+    Atom,
+    Atoms,
+    Cell,
+    Number,
+    Pieces,
+    Pointer,
+    Target,
+    Value,
+    Values,
+    bases_of,
+    renamed,
+)
 
 if TYPE_CHECKING:
     from pybpf.verifier.explore import Node
@@ -66,8 +78,8 @@ class State:
         return State(self.cells.copy(), self.frames, self.proofs, self.visits, self.held)
 
     def key(self) -> tuple[object, ...]:
-        """Equal for equal states."""
-        return (*self.cells, self.frames, frozenset(self.proofs.items()), self.visits, self.held)
+        """Equal for states that are equal but for their cells."""
+        return self.frames, frozenset(self.proofs.items()), self.visits, self.held
 
     def proved(self, atoms: Atoms | None) -> int:
         """How many bytes are behind the packet's first byte plus `atoms`: none is known of, unless the sum is empty."""
@@ -94,22 +106,40 @@ class State:
         self.rewrite(values, over)
         self.proofs = {renamed(atoms, names): size for atoms, size in self.proofs.items()}
 
-    def rewrite(self, values: Values, over: Callable[[Value], Cell]) -> None:
-        """Apply a function to every value, in every frame and inside slots in pieces. A part it gives None for is no more."""
-        seen: dict[Cell, Cell] = {None: None}
+    def mentions(self, atom: Atom) -> bool:
+        """Whether a value, a proof or what is held depends on an unknown, or a pointer on a question of that name."""
+        question = ("null", atom)
+        if atom in self.held:
+            return True
+        for cells in (self.cells, *(frame.cells for frame in self.frames)):
+            for cell in cells:
+                if cell is not None and cell.names and (atom in cell.names or question in cell.names):
+                    return True
+        return any(atom in bases_of(atoms) for atoms in self.proofs)
+
+    def rewrite(self, values: Values, over: Callable[[Value], Cell], about: Atom | None = None) -> None:
+        """Apply a function to every value, in every frame and inside slots in pieces. A part it gives None for is no more.
+
+        Where `about` is given, a name as in `names` of a value, the function changes only values that have it.
+        """
+        seen: dict[Cell, Cell] = {}
 
         def cell_over(cell: Cell) -> Cell:
+            if cell is None or (about is not None and about not in cell.names):
+                return cell
             if cell not in seen:
                 if isinstance(cell, Pieces):
-                    parts = ((first, size, over(value)) for first, size, value in cell.parts)
-                    kept = ((f, n, v) for f, n, v in parts if isinstance(v, (Number, Pointer)))
-                    seen[cell] = values.pieces(tuple(kept))
+                    parts = [(first, size, over(value)) for first, size, value in cell.parts]
+                    kept = tuple((f, n, v) for f, n, v in parts if isinstance(v, (Number, Pointer)))
+                    seen[cell] = values.pieces(kept)
                 else:
-                    assert cell is not None
                     seen[cell] = over(cell)
             return seen[cell]
 
-        self.cells = [None if cell is None else cell_over(cell) for cell in self.cells]
+        cells = self.cells
+        for index, cell in enumerate(cells):
+            if cell is not None and (about is None or about in cell.names):
+                cells[index] = cell_over(cell)
         if self.frames:
             self.frames = tuple(
                 Frame(tuple(map(cell_over, frame.cells)), frame.call) for frame in self.frames

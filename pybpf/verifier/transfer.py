@@ -95,6 +95,10 @@ class Transfer:
         state.prove((), self.type.minimum_length)
         return state
 
+    def release(self) -> None:
+        """Let go of what knows this in turn: nothing can be stepped any more, and memory is free at once."""
+        del self.calls
+
     def step(self, pc: int) -> Step:
         """The step of an instruction that neither branches nor leaves its function."""
         instruction = self.program.code[pc]
@@ -527,9 +531,9 @@ MAX_HELD: Final = 16
 
 def _forget(values: Values, state: State, atom: Atom) -> None:
     """An instruction is about to define its value anew: whatever still holds the older one calls it by another name."""
-    used = _names(values, state)
-    if atom not in used:
+    if not state.mentions(atom):
         return
+    used = _names(values, state)
     older: Atom = ("before", atom)
     while older in used:
         older = ("before", older)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from enum import Enum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from pybpf.instruction import ByteOrder
@@ -40,6 +41,8 @@ MAX_ATOMS: Final = 4
 
 class Target(Enum):
     """What a pointer points into."""
+
+    __hash__ = object.__hash__  # each is one object; Enum's own hash is that of the name, computed in Python
 
     STACK = "stack"  # `number` is the depth of the frame; offsets from its r10
     PACKET = "packet"
@@ -68,6 +71,7 @@ class Object(NamedTuple):
 _NONE: Final[frozenset[Atom]] = frozenset()
 
 
+@lru_cache(maxsize=1 << 14)
 def bases_of(atoms: Atoms) -> frozenset[Atom]:
     """The definitions that an identity depends on, those inside a shifted sum too."""
     found: set[Atom] = set()
@@ -79,21 +83,28 @@ def bases_of(atoms: Atoms) -> frozenset[Atom]:
     return frozenset(found)
 
 
+Likeness = tuple[Hashable, Hashable, Hashable]
+"""What two cells have in common if they differ in nothing but ranges; in constants; in offsets: three keys, from fine to coarse."""
+
+NUMBER: Final = "number"
+"""The likeness of all numbers of which nothing more is asked."""
+
+
 class Number:
     """A set of numbers with an identity, None where it has none (a constant needs none)."""
 
-    __slots__ = ("bases", "form", "scalar")
+    __slots__ = ("alike", "bases", "form", "names", "scalar", "value")
 
     def __init__(self, scalar: Scalar, form: Form | None) -> None:
         self.scalar: Final = scalar
         self.form: Final = form
+        self.value: Final = scalar.value
+        """The number, where there is only one."""
         self.bases: Final = bases_of(form[0]) if form is not None else _NONE
         """The definitions that the identity depends on."""
-
-    @property
-    def value(self) -> int | None:
-        """The number, where there is only one."""
-        return self.scalar.value
+        self.names: Final[frozenset[Atom]] = self.bases
+        """All that relates it to other values."""
+        self.alike: Final[Likeness] = (NUMBER if self.value is None else self.value, NUMBER, NUMBER)
 
     def __repr__(self) -> str:
         return describe(self.scalar)
@@ -107,7 +118,7 @@ class Pointer:
     question: pointers with one `null` are all null or none is.
     """
 
-    __slots__ = ("atoms", "bases", "null", "number", "offset", "target", "variable")
+    __slots__ = ("alike", "atoms", "bases", "names", "null", "number", "offset", "target", "variable")
 
     def __init__(
         self,
@@ -125,6 +136,11 @@ class Pointer:
         self.atoms: Final = atoms
         self.null: Final = null
         self.bases: Final = bases_of(atoms) if atoms else _NONE
+        self.names: Final = self.bases if null is None else self.bases | {("null", null)}
+        """All that relates it to other values: the definitions, and the question of null."""
+        where = offset if variable is None else None
+        fine = (target, number, null is None, where)
+        self.alike: Final[Likeness] = (fine, fine, fine[:3])
 
     @property
     def low(self) -> int:
@@ -147,10 +163,16 @@ class Pointer:
 class Pieces:
     """Eight bytes of stack in parts: (first byte, size, value), in order; bytes in no part were never written."""
 
-    __slots__ = ("parts",)
+    __slots__ = ("alike", "bases", "names", "parts")
 
     def __init__(self, parts: tuple[tuple[int, int, Number | Pointer], ...]) -> None:
         self.parts: Final = parts
+        self.bases: Final = _NONE.union(*(value.bases for _, _, value in parts))
+        self.names: Final = _NONE.union(*(value.names for _, _, value in parts))
+        numbers = all(isinstance(value, Number) for _, _, value in parts)
+        coarse = NUMBER if numbers else "pieces"
+        fine = tuple((first, size, value.alike[0]) for first, size, value in parts)
+        self.alike: Final[Likeness] = (fine, coarse, coarse)
 
     def __repr__(self) -> str:
         return (

@@ -157,11 +157,13 @@ def _prove(program: Program, type_: ProgramType, graph: Graph, certificate: bool
     exploration, bound, explored = _attempts(program, type_, graph, 0)
     facts = _facts(program, type_, exploration.transfer.recorder, bound, explored)
     made = _certified(exploration, type_) if certificate else None
+    exploration.release()
     if type_.policy.speculation:
         exploration, _, explored = _attempts(program, type_, graph, explored, ahead=True)
         facts = replace(facts, explored=explored)
         if made is not None:
             made = replace(made, ahead=_certified(exploration, type_, ahead=True))
+        exploration.release()
     return VerifiedProgram(program, type_, facts, made)
 
 
@@ -182,7 +184,9 @@ def _attempts(
     again = graph.executed_again
     bound = 0
     error: VerifierError | BudgetExceeded | None = None
-    for effort in LADDER:
+    # What a processor may do ahead is asked of every path by itself.
+    ladder = LADDER[2:] if type_.policy.speculation else LADDER
+    for effort in ladder:
         values = Values(leaks=type_.policy.pointer_leaks, byteorder=program.byteorder)
         transfer = Transfer(program, type_, values, Recorder(), again, ahead=ahead)
         exploration = Exploration(program, graph, live, transfer, effort)
@@ -194,11 +198,13 @@ def _attempts(
         except Failure as failed:
             explored += failed.explored
             error = _error(program, failed, explored, ahead=ahead)
+            exploration.release()
             if failed.imprecise:
                 continue
             raise error from None
         except BudgetExceeded as exceeded:
             # Without joins the states multiply; what a narrower attempt found says more.
+            exploration.release()
             raise error or exceeded from None
         return exploration, bound, explored + exploration.explored
     assert error is not None

@@ -68,6 +68,11 @@ class Walk:
             refusal.pc = at
             raise
 
+    def release(self) -> None:
+        """Drop what was made of the blocks."""
+        self._steps.clear()
+        self.transfer.release()
+
     def _compile(self, block: Block) -> list[tuple[int, Step]]:
         """The steps of a block: all but an instruction that chooses the next block."""
         last = self.program.code[block.pcs[-1]].op.kind

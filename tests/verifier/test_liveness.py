@@ -9,14 +9,15 @@ import pytest
 
 import pybpf.verifier.verification
 from pybpf import DecodeError, Program, UnsupportedError, VerifierError, assemble, verify
+from pybpf.memory import STACK_SIZE
 from pybpf.program_types import FILTER, XDP, ProgramType
 from pybpf.verifier.cfg import Graph, build
-from pybpf.verifier.liveness import Live, live_at_entry, slots_from
-from pybpf.verifier.state import FIRST_SLOT, SLOTS
+from pybpf.verifier.liveness import ALL_BYTES, Live, bytes_from, live_at_entry
+from pybpf.verifier.state import FIRST_SLOT
 from tests.conftest import SHARED
 from tests.verifier.case import Case, all_cases
 
-EVERYTHING = (1 << (FIRST_SLOT + SLOTS)) - 1
+EVERYTHING = ALL_BYTES | (1 << FIRST_SLOT) - 1
 
 CASES = [
     pytest.param(case, id=f"{file}-{case.name.replace(' ', '-')}")
@@ -46,9 +47,17 @@ def live(text: str, type_: ProgramType = FILTER, at: int = 0) -> tuple[set[str],
 
 
 def names(cells: int) -> set[str]:
-    return {f"r{i}" for i in range(11) if cells >> i & 1} | {
-        f"fp{-8 * (i + 1)}" for i in range(SLOTS) if cells >> (FIRST_SLOT + i) & 1
-    }
+    """Registers by name, runs of stack bytes as fp offset:size."""
+    found = {f"r{i}" for i in range(11) if cells >> i & 1}
+    start = None
+    for offset in range(-STACK_SIZE, 1):
+        live = offset < 0 and cells >> (FIRST_SLOT - offset - 1) & 1
+        if live and start is None:
+            start = offset
+        elif not live and start is not None:
+            found.add(f"fp{start}:{offset - start}")
+            start = None
+    return found
 
 
 @pytest.mark.parametrize(
@@ -60,14 +69,15 @@ def names(cells: int) -> set[str]:
         ("r0 += r3\n exit", {"r0", "r3"}),
         ("r0 = *(u8 *)(r1 + 0)\n exit", {"r1"}),
         ("if r1 > r2 goto +0\n r0 = 0\n exit", {"r1", "r2"}),
-        ("r0 = *(u64 *)(r10 - 8)\n exit", {"r10", "fp-8"}),
-        ("r0 = *(u8 *)(r10 - 9)\n exit", {"r10", "fp-16"}),
+        ("r0 = *(u64 *)(r10 - 8)\n exit", {"r10", "fp-8:8"}),
+        ("r0 = *(u8 *)(r10 - 9)\n exit", {"r10", "fp-9:1"}),
         ("*(u64 *)(r10 - 8) = r3\n r0 = *(u64 *)(r10 - 8)\n exit", {"r10", "r3"}),
-        ("*(u32 *)(r10 - 8) = r3\n r0 = *(u64 *)(r10 - 8)\n exit", {"r10", "r3", "fp-8"}),
-        ("r3 = r10\n r3 += -16\n r0 = *(u64 *)(r3 + 8)\n exit", {"r10", "fp-8"}),
-        ("lock *(u64 *)(r10 - 8) += r3\n r0 = 0\n exit", {"r10", "r3", "fp-8"}),
-        ("r3 = atomic_fetch_add((u64 *)(r10 - 8), r3)\n r0 = 0\n exit", {"r10", "r3", "fp-8"}),
-        ("r0 = cmpxchg_64(r10 - 8, r0, r3)\n exit", {"r0", "r10", "r3", "fp-8"}),
+        ("*(u8 *)(r10 - 8) = r3\n r0 = *(u16 *)(r10 - 8)\n exit", {"r10", "r3", "fp-7:1"}),
+        ("*(u32 *)(r10 - 8) = r3\n r0 = *(u64 *)(r10 - 8)\n exit", {"r10", "r3", "fp-4:4"}),
+        ("r3 = r10\n r3 += -16\n r0 = *(u64 *)(r3 + 8)\n exit", {"r10", "fp-8:8"}),
+        ("lock *(u64 *)(r10 - 8) += r3\n r0 = 0\n exit", {"r10", "r3", "fp-8:8"}),
+        ("r3 = atomic_fetch_add((u64 *)(r10 - 8), r3)\n r0 = 0\n exit", {"r10", "r3", "fp-8:8"}),
+        ("r0 = cmpxchg_64(r10 - 8, r0, r3)\n exit", {"r0", "r10", "r3", "fp-8:8"}),
         ("call time_get_ns\n exit", set()),
         ("r3 = r6\n call time_get_ns\n exit", {"r6"}),
         ("r0 = be16 r0\n exit", {"r0"}),
@@ -81,30 +91,29 @@ def test_what_is_read(text: str, read: set[str]) -> None:
 
 
 def test_a_helper_reads_its_key() -> None:
-    """The slots from the address on, as many as the largest key has."""
+    """The bytes from the address on, as many as the largest key has."""
     text = ".map m hash key=12 value=4 entries=1\n r2 = r10\n r2 += -24\n r1 = m ll\n call map_lookup\n r0 = 0\n exit"
-    assert live(text)[0] >= {"fp-24", "fp-16"}
-    assert "fp-8" not in live(text)[0]
+    assert live(text)[0] == {"r10", "fp-24:12"}
 
 
 def test_an_address_at_an_unknown_place_reads_everything() -> None:
-    """Where the offset is not known, any slot may be read."""
+    """Where the offset is not known, any byte may be read."""
     read, _ = live("r3 = r10\n r3 -= r4\n r0 = *(u64 *)(r3 + 0)\n exit")
-    assert {f"fp{-8 * (i + 1)}" for i in range(SLOTS)} <= read
+    assert "fp-512:512" in read
 
 
 def test_an_escaped_address_reads_everything() -> None:
     """Once an address of the stack is in memory, a loaded address may be it."""
     text = "*(u64 *)(r10 - 8) = r10\n r3 = *(u64 *)(r10 - 8)\n r0 = *(u64 *)(r3 - 16)\n exit"
-    assert "fp-16" in live(text)[0]
+    assert "fp-512:504" in live(text)[0]
 
 
 def test_a_callee_may_read_the_slots_whose_address_it_gets() -> None:
     """Passing an address keeps the caller's frame."""
     passed = "r1 = r10\n r1 += -8\n call f\n exit\n f: r0 = *(u64 *)(r1 + 0)\n exit"
-    assert "fp-8" in live(passed)[0]
+    assert "fp-512:512" in live(passed)[0]
     number = "r1 = 5\n call f\n exit\n f: r0 = r1\n exit"
-    assert "fp-8" not in live(number)[0]
+    assert not any(name.startswith("fp") for name in live(number)[0])
 
 
 def test_what_only_travels_does_not_matter() -> None:
@@ -142,23 +151,23 @@ def test_what_reaches_an_address_a_branch_or_a_size_matters(use: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("offset", "size", "slots"),
+    ("offset", "size", "there"),
     [
-        (-8, 8, {"fp-8"}),
-        (-8, 1, {"fp-8"}),
-        (-9, 1, {"fp-16"}),
-        (-12, 8, {"fp-8", "fp-16"}),
-        (-512, 8, {"fp-512"}),
-        (-520, 16, {"fp-512"}),
-        (-8, 16, {"fp-8"}),
+        (-8, 8, {"fp-8:8"}),
+        (-8, 1, {"fp-8:1"}),
+        (-9, 1, {"fp-9:1"}),
+        (-12, 8, {"fp-12:8"}),
+        (-512, 8, {"fp-512:8"}),
+        (-520, 16, {"fp-512:8"}),
+        (-8, 16, {"fp-8:8"}),
         (0, 8, set()),
         (8, 8, set()),
         (-600, 8, set()),
     ],
 )
-def test_slots_of_a_range(offset: int, size: int, slots: set[str]) -> None:
-    """Every slot that it touches, none outside the frame."""
-    assert names(slots_from(offset, size)) == slots
+def test_bytes_of_a_range(offset: int, size: int, there: set[str]) -> None:
+    """Every byte of it that is in the frame."""
+    assert names(bytes_from(offset, size)) == there
 
 
 LINUX = SHARED / "verifier-cases.jsonl"
