@@ -131,21 +131,26 @@ def sign_extend(a: Tnum, bits: int, w: int) -> Tnum:
 def mul(a: Tnum, b: Tnum, w: int) -> Tnum:
     """a * b as the sum over a's bits of b shifted: a known one adds b, an unknown bit adds b or nothing.
 
-    The known parts are summed exactly by one product, the uncertain ones as masks.
+    The known parts are summed exactly by one product, the uncertain ones as masks: x * y is the product of the known ones
+    plus, for each bit of a, a number of `_beyond`.
     """
-    full = (1 << w) - 1
     result = constant(a[0] * b[0], w)
     uncertain: Tnum = (0, 0)
     value, mask = a
     shifted = b
     while value | mask:
-        if value & 1:
-            uncertain = add(uncertain, (0, shifted[1]), w)
-        elif mask & 1:
-            uncertain = add(uncertain, (0, (shifted[0] | shifted[1]) & full), w)
+        if (value | mask) & 1:
+            uncertain = add(uncertain, _beyond(value & 1, shifted), w)
         value, mask = value >> 1, mask >> 1
         shifted = shift_left(shifted, 1, w)
     return add(result, uncertain, w)
+
+
+def _beyond(one: int, b: Tnum) -> Tnum:
+    """What a bit times b is beyond the product of what is known of both: for a one b's unknown bits, for an unknown bit all
+    or nothing of b.
+    """
+    return (0, b[1]) if one else (0, b[0] | b[1])
 
 
 def byte_swap(a: Tnum, bits: int) -> Tnum:

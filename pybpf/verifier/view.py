@@ -10,7 +10,7 @@ empty set. The width is a parameter so that tests can enumerate every view of 4 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -131,48 +131,64 @@ def _view(w: int, bits: tnum.Tnum, u: tuple[int, int] | None, s: tuple[int, int]
     return view
 
 
-def _wrap(w: int, low: int, high: int) -> tuple[int, int] | None:
-    """An integer range as an unsigned one, where both ends wrap equally often; otherwise the result is not a range."""
-    return (low & ((1 << w) - 1), high & ((1 << w) - 1)) if low >> w == high >> w else None
+def _by_sign(w: int, v: View) -> list[tuple[int, int]]:
+    """The signed numbers of a view as one range, or as two where both signs occur: within a sign both orders agree, so
+    each range has the tighter ends of the two.
+    """
+    if v.smin >= 0 or v.smax < 0:
+        return [(v.smin, v.smax)]
+    return [(v.umin, v.smax), (v.smin, v.umax - (1 << w))]
 
 
-def _wrap_signed(w: int, low: int, high: int) -> tuple[int, int] | None:
-    half = 1 << (w - 1)
-    return (signed(low, w), signed(high, w)) if (low + half) >> w == (high + half) >> w else None
+def _of_ranges(w: int, bits: tnum.Tnum, ranges: Iterable[tuple[int, int]]) -> View:
+    """What has these bits and is, modulo 2**w, in one of some ranges of integers: each is cut where it wraps, reduced with
+    the bits, and the parts are joined.
+    """
+    full, half = (1 << w) - 1, 1 << (w - 1)
+    result: View | None = None
+    for low, high in ranges:
+        if high - low >= full:
+            parts = [(0, full)]
+        elif low >> w == high >> w:
+            parts = [(low & full, high & full)]
+        else:
+            parts = [(low & full, full), (0, high & full)]
+        for umin, umax in parts:
+            part = reduce(w, View(*bits, umin, umax, -half, half - 1))
+            if part is not None:
+                result = part if result is None else join(w, result, part)
+    assert result is not None, "an operation on non-empty sets gave an empty one"
+    return result
 
 
 def add(w: int, a: View, b: View) -> View:
-    """Sums of ranges are ranges of integers; modulo 2**w they stay ranges if both ends wrap equally often."""
-    return _view(
-        w,
-        tnum.add(a.bits, b.bits, w),
-        _wrap(w, a.umin + b.umin, a.umax + b.umax),
-        _wrap_signed(w, a.smin + b.smin, a.smax + b.smax),
-    )
+    """The sums of two ranges are a range of integers, and a result is one of them modulo 2**w."""
+    ranges = [(c + e, d + f) for c, d in _by_sign(w, a) for e, f in _by_sign(w, b)]
+    return _of_ranges(w, tnum.add(a.bits, b.bits, w), ranges)
 
 
 def sub(w: int, a: View, b: View) -> View:
     """As for sums: the least difference is the least minus the greatest."""
-    return _view(
-        w,
-        tnum.sub(a.bits, b.bits, w),
-        _wrap(w, a.umin - b.umax, a.umax - b.umin),
-        _wrap_signed(w, a.smin - b.smax, a.smax - b.smin),
-    )
+    ranges = [(c - f, d - e) for c, d in _by_sign(w, a) for e, f in _by_sign(w, b)]
+    return _of_ranges(w, tnum.sub(a.bits, b.bits, w), ranges)
 
 
 def mul(w: int, a: View, b: View) -> View:
-    """Products of unsigned ranges are monotone; of signed ranges the extremes are at the corners."""
-    corners = [x * y for x in (a.smin, a.smax) for y in (b.smin, b.smax)]
-    u = (a.umin * b.umin, a.umax * b.umax)
-    s = (min(corners), max(corners))
-    half = 1 << (w - 1)
-    return _view(
-        w,
-        tnum.mul(a.bits, b.bits, w),
-        u if u[1] >> w == 0 else None,
-        s if -half <= s[0] and s[1] < half else None,
-    )
+    """A product is monotone in each factor, up or down as the sign of the other says: the extremes are at the corners."""
+    ranges = _corners(lambda x, y: x * y, _by_sign(w, a), _by_sign(w, b))
+    return _of_ranges(w, tnum.mul(a.bits, b.bits, w), ranges)
+
+
+def _corners(
+    operator: Callable[[int, int], int], xs: list[tuple[int, int]], ys: list[tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """The values of an operator for each pair of ranges on which it is monotone in each operand."""
+    found = []
+    for c, d in xs:
+        for e, f in ys:
+            corners = operator(c, e), operator(c, f), operator(d, e), operator(d, f)
+            found.append((min(*corners), max(*corners)))
+    return found
 
 
 def div(w: int, a: View, b: View) -> View:
@@ -189,73 +205,105 @@ def mod(w: int, a: View, b: View) -> View:
     return _view(w, (0, (1 << w) - 1), (0, high), None)
 
 
+def _quotient(x: int, y: int) -> int:
+    """Division that truncates towards zero."""
+    magnitude = abs(x) // abs(y)
+    return magnitude if (x < 0) == (y < 0) else -magnitude
+
+
+def _divisors(w: int, v: View) -> list[tuple[int, int]]:
+    """The signed numbers of a view but for zero, by sign."""
+    return [(e or 1, f) for e, f in _by_sign(w, v) if f != 0]
+
+
 def sdiv(w: int, a: View, b: View) -> View:
-    """Truncating division does not grow the magnitude, except that -2**(w-1) / -1 wraps to itself."""
-    if a.smin >= 0 and b.smin >= 0:
-        return div(w, a, b)
-    bound = max(abs(a.smin), abs(a.smax))
-    half = 1 << (w - 1)
-    return _view(w, (0, (1 << w) - 1), None, (-bound, bound) if bound < half else None)
+    """Truncating division is monotone in each operand where neither changes its sign; by zero it gives zero. The one quotient
+    that does not fit, -2**(w-1) / -1, wraps.
+    """
+    ranges = _corners(_quotient, _by_sign(w, a), _divisors(w, b))
+    if contains(w, b, 0):
+        ranges.append((0, 0))
+    return _of_ranges(w, (0, (1 << w) - 1), ranges)
 
 
 def smod(w: int, a: View, b: View) -> View:
-    """The remainder has the dividend's sign, and a magnitude below the divisor's and not above the dividend's."""
-    bound = max(abs(b.smin), abs(b.smax)) - 1
-    if b.smin <= 0 <= b.smax:
-        bound = 1 << w
-    low = max(a.smin, -bound) if a.smin < 0 else 0
-    high = min(a.smax, bound) if a.smax > 0 else 0
-    return _view(w, (0, (1 << w) - 1), None, (low, high))
-
-
-def _by_sign(w: int, v: View) -> Iterator[tuple[int, int]]:
-    """The unsigned ranges of the non-negative and of the negative numbers of a view."""
-    if v.smin >= 0 or v.smax < 0:
-        yield v.umin, v.umax
-    else:
-        yield v.umin, v.smax
-        yield v.smin + (1 << w), v.umax
+    """The remainder has the dividend's sign, and a magnitude below the divisor's and not above the dividend's. It is the
+    dividend where the divisor is zero or of a greater magnitude.
+    """
+    dividends = _by_sign(w, a)
+    ranges = list(dividends) if contains(w, b, 0) else []
+    for e, f in _divisors(w, b):
+        least, most = min(abs(e), abs(f)), max(abs(e), abs(f))
+        for c, d in dividends:
+            if max(abs(c), abs(d)) < least:
+                ranges.append((c, d))
+            else:
+                ranges.append((0, min(d, most - 1)) if c >= 0 else (max(c, 1 - most), 0))
+    return _of_ranges(w, (0, (1 << w) - 1), ranges)
 
 
 _Bounds = Callable[[int, int, int, int, int], tuple[int, int]]
 
 
 def _bitwise(w: int, a: View, b: View, bits: tnum.Tnum, bounds: _Bounds) -> View:
-    """A bitwise operation on numbers of known sign has a result of known sign, so bounds per pair of signs are ranges."""
-    parts = [bounds(w, *x, *y) for x in _by_sign(w, a) for y in _by_sign(w, b)]
-    u = (min(low for low, _ in parts), max(high for _, high in parts))
-    s = (min(signed(low, w) for low, _ in parts), max(signed(high, w) for _, high in parts))
-    return _view(w, bits, u, s)
+    """A bitwise operation on ranges of numbers of one sign each."""
+    full = (1 << w) - 1
+    ranges = [
+        bounds(w, c & full, d & full, e & full, f & full)
+        for c, d in _by_sign(w, a)
+        for e, f in _by_sign(w, b)
+    ]
+    return _of_ranges(w, bits, ranges)
+
+
+def _raised(m: int, a: int, b: int, c: int, d: int) -> tuple[int, int]:
+    """a and c, the ends from below of a..b and c..d. Where only one of them has the bit m, the other is raised to the next
+    number that has it too, if its range goes so far.
+    """
+    if ~a & c & m:
+        raised = (a | m) & -m
+        return (raised if raised <= b else a), c
+    if a & ~c & m:
+        raised = (c | m) & -m
+        return a, (raised if raised <= d else c)
+    return a, c
+
+
+def _lowered(m: int, a: int, b: int, c: int, d: int) -> tuple[int, int]:
+    """b and d, the ends from above. Where both have the bit m, one that may is lowered to the next number without it."""
+    if b & d & m:
+        lowered = (b - m) | (m - 1)
+        if lowered >= a:
+            return lowered, d
+        lowered = (d - m) | (m - 1)
+        if lowered >= c:
+            return b, lowered
+    return b, d
+
+
+def _least(a: int, b: int, c: int, d: int) -> tuple[int, int]:
+    """The x and y of a <= x <= b, c <= y <= d for which x | y and x ^ y are least (Warren, Hacker's Delight, 4-3).
+
+    Bit by bit from the top: with the bits above given, a bit of x | y need not be one unless it is in x or y, one of x ^ y is zero
+    if x and y can be made to agree in it; and once an end is raised, the bits below it are free.
+    """
+    for i in reversed(range((b | d).bit_length())):
+        a, c = _raised(1 << i, a, b, c, d)
+    return a, c
+
+
+def _greatest(a: int, b: int, c: int, d: int) -> tuple[int, int]:
+    """The x and y for which x | y is greatest: where both have a bit, one may do without it, and all bits below it are ones."""
+    for i in reversed(range((b | d).bit_length())):
+        b, d = _lowered(1 << i, a, b, c, d)
+    return b, d
 
 
 def _or_bounds(w: int, a: int, b: int, c: int, d: int) -> tuple[int, int]:
-    """Least and greatest x | y with a <= x <= b, c <= y <= d (Warren, Hacker's Delight, 4-3)."""
-    low_a, low_c = a, c
-    for i in reversed(range(w)):
-        m = 1 << i
-        if ~low_a & low_c & m:
-            raised = (low_a | m) & -m
-            if raised <= b:
-                low_a = raised
-                break
-        elif low_a & ~low_c & m:
-            raised = (low_c | m) & -m
-            if raised <= d:
-                low_c = raised
-                break
-    high_b, high_d = b, d
-    for i in reversed(range(w)):
-        m = 1 << i
-        if high_b & high_d & m:
-            lowered = (high_b - m) | (m - 1)
-            if lowered >= a:
-                high_b = lowered
-                break
-            lowered = (high_d - m) | (m - 1)
-            if lowered >= c:
-                high_d = lowered
-                break
-    return low_a | low_c, high_b | high_d
+    """Least and greatest x | y."""
+    low_x, low_y = _least(a, b, c, d)
+    high_x, high_y = _greatest(a, b, c, d)
+    return low_x | low_y, high_x | high_y
 
 
 def _and_bounds(w: int, a: int, b: int, c: int, d: int) -> tuple[int, int]:
@@ -266,10 +314,11 @@ def _and_bounds(w: int, a: int, b: int, c: int, d: int) -> tuple[int, int]:
 
 
 def _xor_bounds(w: int, a: int, b: int, c: int, d: int) -> tuple[int, int]:
-    """Of numbers of known sign the result's sign is known; below it, x ^ y <= x | y."""
-    rest = (1 << (w - 1)) - 1
-    sign = (a ^ c) & ~rest
-    return sign, sign | _or_bounds(w, a & rest, b & rest, c & rest, d & rest)[1]
+    """Least and greatest x ^ y; the greatest is the complement of the least x ^ ~y."""
+    full = (1 << w) - 1
+    low_x, low_y = _least(a, b, c, d)
+    high_x, not_y = _least(a, b, full ^ d, full ^ c)
+    return low_x ^ low_y, full ^ high_x ^ not_y
 
 
 def and_(w: int, a: View, b: View) -> View:
@@ -283,7 +332,7 @@ def or_(w: int, a: View, b: View) -> View:
 
 
 def xor(w: int, a: View, b: View) -> View:
-    """Bits by tnum; the range is bounded by that of the or, per pair of signs."""
+    """Bits by tnum, ranges by Warren's bounds."""
     return _bitwise(w, a, b, tnum.xor(a.bits, b.bits), _xor_bounds)
 
 

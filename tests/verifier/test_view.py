@@ -37,9 +37,9 @@ REAL = Domain()
 
 # The least part of the results, in percent, that must be the best a view can say: at 3 bits, at 4 bits (sampled).
 BEST = {
-    "add": (77, 74), "sub": (77, 74), "mul": (50, 49), "div": (49, 58), "sdiv": (32, 14), "mod": (26, 9),
-    "smod": (48, 42), "and": (99, 97), "or": (99, 97), "xor": (73, 71), "lsh": (99, 63), "rsh": (51, 39),
-    "arsh": (93, 89), "neg": (93, 97), "mov": (100, 100),
+    "add": (97, 95), "sub": (97, 94), "mul": (60, 50), "div": (49, 58), "sdiv": (92, 95), "mod": (26, 9),
+    "smod": (71, 72), "and": (99, 97), "or": (99, 97), "xor": (97, 94), "lsh": (99, 63), "rsh": (51, 39),
+    "arsh": (93, 89), "neg": (100, 100), "mov": (100, 100),
     "jeq": (100, 100), "jne": (99.8, 99.9), "jgt": (100, 100), "jle": (100, 100), "jge": (100, 100), "jlt": (100, 100),
     "jsgt": (100, 100), "jsle": (100, 100), "jsge": (100, 100), "jslt": (100, 100), "jset": (44, 54), "jnset": (57, 33),
 }  # fmt: skip
