@@ -102,6 +102,12 @@ class Bool:
     def __bool__(self) -> bool:
         return Paths.current.decide(self.term)
 
+    def __eq__(self, other: object) -> bool:
+        return bool(self) == bool(other)
+
+    def __hash__(self) -> int:
+        return id(self)
+
 
 def _term(value: Any) -> z3.BitVecRef:
     return value.term if isinstance(value, Int) else z3.BitVecVal(int(value), Int.width)
@@ -180,6 +186,14 @@ class Int:
     def __bool__(self) -> bool:
         return Paths.current.decide(self.term != 0)
 
+    def __abs__(self) -> Int:
+        return Int(z3.If(self.term < 0, -self.term, self.term))
+
+    def to_bytes(self, size: int, order: str) -> list[z3.BitVecRef]:
+        """As of a Python integer; `Bytes` reads them."""
+        assert order == "little"
+        return [z3.Extract(8 * at + 7, 8 * at, self.term) for at in range(size)]
+
     def bit_length(self) -> Int:
         """The position behind the highest one of a number that is not negative, by halving."""
         length, rest = z3.BitVecVal(0, Int.width), self.term
@@ -188,6 +202,16 @@ class Int:
             length = z3.If(above != 0, length + step, length)
             rest = z3.If(above != 0, above, rest)
         return Int(z3.If(rest != 0, length + 1, length))
+
+
+class Bytes:
+    """In the place of `int` where a function puts bytes together."""
+
+    @staticmethod
+    def from_bytes(parts: list[z3.BitVecRef], order: str) -> Int:
+        """The first byte is the highest."""
+        assert order == "big"
+        return Int(z3.ZeroExt(Int.width - 8 * len(parts), z3.Concat(*parts)))
 
 
 def least(*values: Any) -> Int:
