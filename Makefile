@@ -51,6 +51,12 @@ check: $(VENV)/.development ## style, types and the directions of imports
 quick: $(VENV)/.development ## the tests that take less than a quarter of a second each
 	$(BIN)/python -m pytest -q -m "not slow"
 
+proofs: $(VENV)/.development ## prove the number domain anew, all of it: some minutes
+	PYBPF_PROOFS=all $(BIN)/python -m pytest -q -m proof tests/verifier
+
+mutation: $(VENV)/.development ## break the verifier place by place and list what no test notices: some hours, may be stopped and goes on
+	$(BIN)/python -m mutation --jobs 2
+
 format: $(VENV)/.development ## bring the code into the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -70,7 +76,7 @@ dist: $(VENV)/.development ## build the wheel into dist/
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
 
 clean: ## remove the environment and everything that can be made again
-	rm -rf $(VENV) dist .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) dist .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .mutation
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
@@ -96,4 +102,4 @@ define install
 	@touch $@
 endef
 
-.PHONY: bench coverage help demo show-run show-refusal test check quick format objects reference dist clean
+.PHONY: bench coverage help proofs mutation demo show-run show-refusal test check quick format objects reference dist clean
