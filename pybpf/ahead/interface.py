@@ -17,7 +17,8 @@ from typing import Final
 from pybpf.errors import ArgumentError
 from pybpf.instruction import ByteOrder
 from pybpf.jit import map_ir
-from pybpf.jit.driver import EXPORTS
+from pybpf.jit.driver import EXPORTS, RUN_BATCH
+from pybpf.jit.fitting_ir import FITTING
 from pybpf.jit.options import Options
 from pybpf.maps import Layout, layout_of
 from pybpf.maps.layout import SEED
@@ -86,7 +87,22 @@ def functions(interface: Interface, text: str) -> str:
     """The text of a program with the functions that C calls: `text` has its entry points under their plain names."""
     names = "|".join(EXPORTS)
     renamed = re.sub(rf"@({names})\(", rf"@{interface.name}_\1(", text)
-    return "\n".join([renamed, *(_operations(interface, map) for map in interface.maps)])
+    # C calls the batch by way of a look at its packets.
+    name, inner = f"{interface.name}_{RUN_BATCH}", f"{interface.name}_fitting_batch"
+    renamed = renamed.replace(f"define i64 @{name}(", f"define internal i64 @{inner}(")
+    renamed = renamed.replace(f"call i64 @{name}(", f"call i64 @{inner}(")
+    parts = [renamed, FITTING, _checked(name, inner)]
+    return "\n".join([*parts, *(_operations(interface, map) for map in interface.maps)])
+
+
+def _checked(name: str, inner: str) -> str:
+    return f"""
+define i64 @{name}(ptr %state, ptr %base, i64 %size, ptr %offsets, ptr %lengths, ptr %results, i64 %n, ptr %copy, i64 %limit) nounwind {{
+  %fitting = call i64 @fitting(i64 %size, ptr %offsets, ptr %lengths, i64 %n, i64 %limit)
+  %done = call i64 @{inner}(ptr %state, ptr %base, i64 %size, ptr %offsets, ptr %lengths, ptr %results, i64 %fitting, ptr %copy, i64 %limit)
+  ret i64 %done
+}}
+"""
 
 
 def _operations(interface: Interface, map: CMap) -> str:

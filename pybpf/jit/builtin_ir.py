@@ -22,6 +22,7 @@ from __future__ import annotations
 from typing import Final
 
 from pybpf.jit.builder import METADATA
+from pybpf.jit.fitting_ir import FITTING
 
 CELL, STATE, MINIMUM, LIMIT, COPIES, BUSY, RESULT, COUNT, NAMES, OTHER, ITEMS, NEWER, OLDER = range(0, 104, 8)
 EXPORTS: Final = ("call", "run", "call_each", "call_arrays")
@@ -419,7 +420,7 @@ out:
 }}
 
 ; PyObject *call_arrays(PyObject *self, PyObject *arguments): the address of the cell and the arguments of `run_batch`, the results as an object that has them in
-; a buffer; the result of that. Without the GIL.
+; a buffer; the result of that, up to the first packet that does not fit. Without the GIL.
 define ptr @call_arrays(ptr %self, ptr %arguments) nounwind {{
 entry:
   %view = alloca %view, align 8
@@ -445,7 +446,8 @@ short:
 go:
   %entry.point = load ptr, ptr %cell
   %thread = call ptr @PyEval_SaveThread()
-  %done = call i64 %entry.point(ptr %state, ptr %base, i64 %size, ptr %offsets, ptr %lengths, ptr %results, i64 %n, ptr %copy, i64 %limit)
+  %fitting = call i64 @fitting(i64 %size, ptr %offsets, ptr %lengths, i64 %n, i64 %limit)
+  %done = call i64 %entry.point(ptr %state, ptr %base, i64 %size, ptr %offsets, ptr %lengths, ptr %results, i64 %fitting, ptr %copy, i64 %limit)
   call void @PyEval_RestoreThread(ptr %thread)
   call void @PyBuffer_Release(ptr %view)
   %number = call ptr @PyLong_FromLongLong(i64 %done)
@@ -455,4 +457,5 @@ failed:
   ret ptr null
 }}
 
+{FITTING}
 {METADATA}"""

@@ -5,8 +5,8 @@ r0; a site in the state if the run trapped.
 i64 run_batch(ptr state, ptr base, i64 size, ptr offsets, ptr lengths, ptr results, i64 n, ptr copy, i64 limit)
 Runs the program on n packets, number i at base + offsets[i] (u64), lengths[i] (u32) bytes long, and writes r0 to
 results[i] (u64). Where `copy` is not null each packet is copied there first, so that what the program writes is lost; code of a program that writes to
-no packet leaves that out. The number of packets done, n unless a run trapped, or a packet is longer than `limit` or does not lie in the `size`
-bytes from base; then the state has a site, or none for such a packet.
+no packet leaves that out. The number of packets done, n unless a run trapped; then the state has a site. Every packet lies in the `size` bytes from base and is no
+longer than `limit`: the caller has seen to that (`pybpf.jit.fitting_ir`).
 
 The loop asks for the memory of packets before their turn comes; that packets lie inside is looked at before the first is run. Where a program is split
 (`pybpf.jit.split`) it goes block by block, and looks ahead in each before it runs; where a program is a row of tests (`pybpf.jit.conjunction`) it watches the traffic, and
@@ -62,7 +62,6 @@ def entry_points(split: Split | None, conjunction: Conjunction | None = None, *,
         functions = compare_ir.differs(conjunction)
         before, call, after = _comparing(conjunction)
     else:
-        functions = _FITTING
         before, call, after = _straight()
     return f"""{functions}{_RUN}
 define i64 @run_batch(ptr noalias %state, ptr %base, i64 %size, ptr %offsets, ptr %lengths, ptr %results, i64 %n, ptr %copy, i64 %limit) noinline nounwind {{
@@ -156,76 +155,19 @@ block:
 """
 
 
-_FITTING: Final = """
-; How many packets from the first on lie in the `size` bytes and are no longer than `limit`. A pass without branches, which does several at a time, says
-; whether any does not.
-define internal i64 @fitting(i64 %size, ptr %offsets, ptr %lengths, i64 %n, i64 %limit) nounwind {
-entry:
-  %empty = icmp eq i64 %n, 0
-  br i1 %empty, label %all, label %look
-
-look:
-  %i = phi i64 [ 0, %entry ], [ %next, %look ]
-  %bad = phi i1 [ false, %entry ], [ %worse, %look ]
-  %offset.slot = getelementptr inbounds i64, ptr %offsets, i64 %i
-  %offset = load i64, ptr %offset.slot
-  %length.slot = getelementptr inbounds i32, ptr %lengths, i64 %i
-  %narrow = load i32, ptr %length.slot
-  %length = zext i32 %narrow to i64
-  %begins = icmp ugt i64 %offset, %size
-  %room = sub i64 %size, %offset
-  %ends = icmp ugt i64 %length, %room
-  %long = icmp ugt i64 %length, %limit
-  %outside = or i1 %begins, %ends
-  %refused = or i1 %outside, %long
-  %worse = or i1 %bad, %refused
-  %next = add nuw i64 %i, 1
-  %more = icmp ult i64 %next, %n
-  br i1 %more, label %look, label %seen
-
-seen:
-  br i1 %worse, label %find, label %all, !prof !2
-
-find:
-  %j = phi i64 [ 0, %seen ], [ %after, %find ]
-  %at.slot = getelementptr inbounds i64, ptr %offsets, i64 %j
-  %at = load i64, ptr %at.slot
-  %size.slot = getelementptr inbounds i32, ptr %lengths, i64 %j
-  %size.narrow = load i32, ptr %size.slot
-  %bytes = zext i32 %size.narrow to i64
-  %starts = icmp ugt i64 %at, %size
-  %left = sub i64 %size, %at
-  %stops = icmp ugt i64 %bytes, %left
-  %large = icmp ugt i64 %bytes, %limit
-  %beyond = or i1 %starts, %stops
-  %first = or i1 %beyond, %large
-  %after = add nuw i64 %j, 1
-  br i1 %first, label %found, label %find
-
-found:
-  ret i64 %j
-
-all:
-  ret i64 %n
-}
-"""
-
-
 def _straight() -> tuple[str, str, str]:
     """One packet after the other: what comes before `%packet` is known, the call, and what follows the result. All that can be is done for many packets at once, since
     a small filter takes no longer than a test or two.
     """
     before = f"""begin:
-  %fitting = call i64 @fitting(i64 %size, ptr %offsets, ptr %lengths, i64 %n, i64 %limit)
-  %some = icmp ne i64 %fitting, 0
-  br i1 %some, label %block, label %nothing
+  br label %block
 
 block:
   %start = phi i64 [ 0, %begin ], [ %end, %block.end ]
   %full = add nuw i64 %start, {AHEAD}
-  %end = call i64 @llvm.umin.i64(i64 %full, i64 %fitting)
+  %end = call i64 @llvm.umin.i64(i64 %full, i64 %n)
   %fuller = add nuw i64 %start, {2 * AHEAD}
-  %far = call i64 @llvm.umin.i64(i64 %fuller, i64 %fitting)
+  %far = call i64 @llvm.umin.i64(i64 %fuller, i64 %n)
   %last.block = icmp eq i64 %end, %far
   br i1 %last.block, label %loop, label %fetch
 
@@ -253,11 +195,8 @@ loop:
   br i1 %more, label %loop, label %block.end
 
 block.end:
-  %further = icmp ult i64 %next, %fitting
-  br i1 %further, label %block, label %fit
-
-fit:
-  ret i64 %fitting
+  %further = icmp ult i64 %next, %n
+  br i1 %further, label %block, label %all
 """
     return before, f"  %outcome = call {RESULT} @program(ptr %state, ptr %packet, i64 %length)\n", after
 

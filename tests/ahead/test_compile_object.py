@@ -140,6 +140,24 @@ def test_maps_begin_with_their_contents_and_can_be_used_from_c(tmp_path):
 
 
 @needs_linker
+@pytest.mark.parametrize(
+    ("offset", "length"),
+    [(90, 11), (101, 0), (2**64 - 1, 5), (0, 61)],
+    ids=["ends outside", "begins outside", "wraps", "too long"],
+)
+def test_packet_that_does_not_lie_in_the_buffer_is_not_run(tmp_path, offset, length):
+    loaded = Loaded(compile_object(verified("r0 = r2\n exit"), name="one"), tmp_path)
+    offsets = (ctypes.c_uint64 * 40)(*range(40))
+    lengths, results = (ctypes.c_uint32 * 40)(*range(40)), (ctypes.c_uint64 * 40)(*[7] * 40)
+    offsets[33], lengths[33] = offset, length
+    size, count, limit = (ctypes.c_uint64(number) for number in (100, 40, 60))
+    run = loaded.function("run_batch", ctypes.c_uint64)
+    assert run(loaded.state, bytes(100), size, offsets, lengths, results, count, None, limit) == 33
+    assert list(results) == [*range(33), *[7] * 7]
+    assert loaded.state[0] == 0
+
+
+@needs_linker
 def test_budget_in_c(tmp_path):
     text = "r0 = 0\n r3 = 0\nl:\n r0 += r3\n r3 += 1\n if r3 < 40 goto l\n exit"
     proof = verified(text, "memory")
