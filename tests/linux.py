@@ -7,7 +7,7 @@ import os
 import platform
 import struct
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cache
 from typing import Any, Final
 
@@ -152,31 +152,38 @@ def _functions(program: Program, opened: ExitStack) -> tuple[int, bytes]:
 def _load(
     code: bytes, type_: int, attach: int, flags: int, license: str, functions: tuple[int, bytes] = (0, b"")
 ) -> str | None:
+    """Load without a log, whose size decides nothing then; where that is refused once more with one, for the reason."""
     instructions = ctypes.create_string_buffer(code, len(code))
-    license_, log = ctypes.create_string_buffer(license.encode()), ctypes.create_string_buffer(1 << 16)
+    license_, log = ctypes.create_string_buffer(license.encode()), ctypes.create_string_buffer(1 << 20)
     records = ctypes.create_string_buffer(functions[1], max(len(functions[1]), 1))
-    attributes = struct.pack(
-        "<IIQQIIQII16sIIIIQI",
-        type_,
-        len(code) // 8,
-        ctypes.addressof(instructions),
-        ctypes.addressof(license_),
-        1,
-        len(log),
-        ctypes.addressof(log),
-        0,
-        flags,
-        b"",
-        0,
-        attach,
-        functions[0],
-        8 if functions[0] else 0,
-        ctypes.addressof(records) if functions[0] else 0,
-        len(functions[1]) // 8,
-    )
-    try:
+
+    def load(logged: bool) -> None:
+        attributes = struct.pack(
+            "<IIQQIIQII16sIIIIQI",
+            type_,
+            len(code) // 8,
+            ctypes.addressof(instructions),
+            ctypes.addressof(license_),
+            logged,
+            len(log) if logged else 0,
+            ctypes.addressof(log) if logged else 0,
+            0,
+            flags,
+            b"",
+            0,
+            attach,
+            functions[0],
+            8 if functions[0] else 0,
+            ctypes.addressof(records) if functions[0] else 0,
+            len(functions[1]) // 8,
+        )
         os.close(_bpf(_PROG_LOAD, attributes))
+
+    try:
+        load(False)
     except OSError as error:
+        with suppress(OSError):
+            load(True)
         lines = [
             line for line in log.value.decode().splitlines() if line and not line.startswith("processed ")
         ]

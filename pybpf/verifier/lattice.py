@@ -409,8 +409,11 @@ class _Joiner:
 
 
 def thresholds(program: Program) -> list[int]:
-    """Where ranges are stopped when they grow: what the program compares with, and the ends of the machine's sizes."""
-    limits = {0, 1, *((1 << bits) - 1 for bits in (8, 15, 16, 31, 32, 63, 64))}
+    """Where ranges are stopped when they grow: what the program compares with, and the ends of the machine's sizes.
+
+    One before the end is what is left below an unknown number of that size: a counter there can take one step more.
+    """
+    limits = {0, 1, *((1 << bits) - back for bits in (8, 15, 16, 31, 32, 63, 64) for back in (1, 2))}
     for instruction in program.code.values():
         if instruction.op.kind in (Kind.BRANCH, Kind.ALU) and instruction.op.operand is Operand.IMM:
             limits.update((instruction.imm - 1, instruction.imm, instruction.imm + 1))
