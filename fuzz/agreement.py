@@ -43,11 +43,13 @@ class Verdict:
 def ask(case: Case, watched: Watched | None, *, runs: bool) -> Verdict | None:
     """Let Linux judge a program and, if both accept it and `runs` says that pybpf can run it, compare the runs.
 
-    None for what Linux is not asked: other program types, maps that take more than a definition to make.
+    None for what Linux is not asked: other program types, maps that take more than a definition to make, callbacks, for which
+    it wants their types.
 
     Raises `Disagreement` where Linux refuses an accepted program for no reason that is known, or computes something else.
     """
-    if case.type.name not in PROGRAM_TYPES:
+    callbacks = any(r.kind is RefKind.FUNCTION for r in case.program.references.values())
+    if case.type.name not in PROGRAM_TYPES or callbacks:
         return None
     try:
         with Loaded(case.program) as loaded:

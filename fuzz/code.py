@@ -18,6 +18,7 @@ _OFFSETS: Final = range(-(1 << 15), 1 << 15)
 _IMM64: Final = op(Kind.LOAD_IMM64, "imm")
 _MAP: Final = op(Kind.LOAD_IMM64, "map_fd")
 _MAP_VALUE: Final = op(Kind.LOAD_IMM64, "map_value_fd")
+_FUNCTION: Final = op(Kind.LOAD_IMM64, "function")
 _HELPER: Final = op(Kind.CALL, "helper")
 _LOCAL: Final = op(Kind.CALL_LOCAL, "local")
 _JA: Final = op(Kind.JUMP, "ja")
@@ -50,6 +51,7 @@ class Code:
         self._places: dict[Label, int] = {}
         self._maps: dict[int, str] = {}
         self._offsets: dict[int, int] = {}
+        self._callbacks: dict[int, Label] = {}
         self._functions: dict[Label, str] = {}
         self.slots = 0
 
@@ -121,6 +123,11 @@ class Code:
         self._offsets[self.slots] = offset
         self.put(Instruction(_MAP_VALUE, dst, _MAP_VALUE.src or 0, imm=offset << 32))
 
+    def function_address(self, dst: int, target: Label) -> None:
+        """dst = the address of a function of the program."""
+        self._callbacks[self.slots] = target
+        self.put(Instruction(_FUNCTION, dst, _FUNCTION.src or 0), target)
+
     def packet(self, row: Op, place: int, index: int = 0) -> None:
         """r0 = bytes of the packet at a place, or so far behind the number in a register."""
         self.put(Instruction(row, 0, index, 0, place))
@@ -158,6 +165,10 @@ class Code:
             code,
             type,
             references={
+                pc: Reference(RefKind.FUNCTION, self._functions[target], self._places[target])
+                for pc, target in self._callbacks.items()
+            }
+            | {
                 pc: Reference(RefKind.VALUE, name, self._offsets[pc])
                 if pc in self._offsets
                 else Reference(RefKind.MAP, name)
@@ -181,7 +192,9 @@ class Code:
 
 
 def jumping(instruction: Instruction, distance: int) -> Instruction:
-    """A jump, branch or local call that goes so many slots from the next instruction."""
+    """A jump, branch, local call or address of a function that goes so many slots from the next slot."""
     if instruction.op.code in ("gotol", "local"):
         return replace(instruction, imm=distance)
+    if instruction.op is _FUNCTION:
+        return replace(instruction, imm=distance & 0xFFFF_FFFF)
     return replace(instruction, offset=distance)

@@ -219,7 +219,7 @@ def call(w: Writer) -> None:
     if w.reserved & set(range(6)):
         raise Abandon
     behind = w.functions.index(w.function) + 1 if w.function in w.functions else 0
-    callable_ = w.functions[behind:]
+    callable_ = [function for function in w.functions[behind:] if not function.callback]
     if callable_ and (len(w.functions) == MAX_FUNCTIONS or w.c.chance(50)):
         function = w.c.among(callable_)
     elif len(w.functions) < MAX_FUNCTIONS:
@@ -265,15 +265,20 @@ def _pass(w: Writer, number: int, kind: Kind) -> None:
             _pass_packet(w, number, kind.offset)
             return
         case Buffer():
-            offset = -8 * w.c.integer(kind.size // 8, 6)
-            for at in range(offset, offset + kind.size, 8):
-                w.code.store(8, R10, at, w.c.among((0, 5)))
-                w.state.store(at, 8, w.unknown())
-            w.code.move(number, Register(R10))
-            w.code.alu("add", number, offset)
-            w.set(number, Frame(offset, offset))
+            lend(w, number, kind.size)
             return
     w.set(number, kind)
+
+
+def lend(w: Writer, number: int, size: int) -> None:
+    """A register points to so many bytes of numbers on the stack."""
+    offset = -8 * w.c.integer(size // 8, 6)
+    for at in range(offset, offset + size, 8):
+        w.code.store(8, R10, at, w.c.among((0, 5)))
+        w.state.store(at, 8, w.unknown())
+    w.code.move(number, Register(R10))
+    w.code.alu("add", number, offset)
+    w.set(number, Frame(offset, offset))
 
 
 def _pass_packet(w: Writer, number: int, size: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pybpf import Program, ProgramType
+from pybpf import Program, ProgramType, RefKind
 from pybpf.isa import Kind
 from pybpf.verifier.branches import Branches
 from pybpf.verifier.cfg import build
@@ -28,11 +28,13 @@ class Differs(AssertionError):
 
 
 class TooMany(Exception):
-    """The program has too many paths, or too long ones."""
+    """The program has too many paths, or too long ones, or helpers that call its functions: how often, nobody knows."""
 
 
 def refused(program: Program, type_: ProgramType, limit: int = LIMIT) -> Refusal | None:
     """The refusal of some path of a program whose structure is sound, None if every path is accepted. Raises `TooMany`."""
+    if any(reference.kind is RefKind.FUNCTION for reference in program.references.values()):
+        raise TooMany
     try:
         _Paths(program, type_, limit).walk()
     except Refusal as refusal:

@@ -27,7 +27,7 @@ EXPECTED: Final = (
     "decided branch", "stack read before it is written", "joined states", "widened states", "spilled number",
     "parts of a slot", *(f"spilled {target}" for target in _TARGETS if target not in ("map",)),
     "maybe null", "spilled maybe null", "copies of a maybe null", "variable pointer", "variable packet pointer proved",
-    "read-only map", "several maps", "program array",
+    "read-only map", "several maps", "program array", "callback",
 )  # fmt: skip
 """The features that generated programs should have: a campaign tells which it never saw."""
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from fuzz.code import R10, Register
+from fuzz.choices import Abandon
+from fuzz.code import R10, Register, Source
+from fuzz.control import lend
 from fuzz.maps import called, filled, helper, prepared
-from fuzz.model import Context, End, MapValue, Meta, Mixed, Packet, bits
+from fuzz.model import Buffer, Context, End, MapValue, Meta, Mixed, Packet, bits
 from fuzz.numbers import number
-from fuzz.writer import CONSTANTS, READ_ONLY, Writer, statement
+from fuzz.writer import CONSTANTS, MAX_FUNCTIONS, READ_ONLY, Writer, statement
 from pybpf.isa import OPS, Kind
 from pybpf.program_types import FieldKind
 
@@ -164,6 +166,24 @@ def tail_call(w: Writer) -> None:
     w.code.move(3, w.c.integer(0, 3))
     w.code.call(helper(w, "tail_call"))
     called(w, None)
+
+
+@statement(6, _exotic("loop"))
+def repeat(w: Writer) -> None:
+    """loop(n, &f, &buffer, 0): f is called again and again until it says 1"""
+    prepared(w)
+    if len(w.functions) == MAX_FUNCTIONS:
+        raise Abandon
+    size = 8 * w.c.integer(1, 3)
+    numbers = w.numbers()
+    turns: Source = Register(w.c.among(numbers)) if numbers and w.c.chance(40) else w.c.among((3, 1, 100, 0))
+    w.code.move(1, turns)
+    w.busy |= set(range(1, 6))
+    lend(w, 3, size)
+    w.code.function_address(2, w.declare((w.unknown(), Buffer(size)), callback=True).label)
+    w.code.move(4, w.slip(0, 1))
+    w.code.call(helper(w, "loop"))
+    called(w, w.unknown())
 
 
 @statement(3, _exotic("redirect_map"))

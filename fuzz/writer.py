@@ -61,12 +61,15 @@ STATEMENTS_KEPT: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function that is called somewhere: what its arguments are, and which of them it gives back, if any."""
+    """A function that is called somewhere: what its arguments are, and which of them it gives back, if any. A callback gives
+    back whether to go on.
+    """
 
     name: str
     label: Label
     parameters: tuple[Kind, ...]
     returned: int | None
+    callback: bool = False
 
 
 Statement = Callable[["Writer"], None]
@@ -173,7 +176,7 @@ class Writer:
         for label in self._stubs:
             if label.uses:
                 self.code.place(label)
-                self.code.move(0, self.c.among((0, 1, 2)))
+                self.code.move(0, self.c.among((0, 1) if self._in_callback else (0, 1, 2)))
                 self.code.exit()
         self._stubs.clear()
         self._arriving.clear()
@@ -182,7 +185,9 @@ class Writer:
         if not self.reachable:
             return
         function = self.function
-        if function is not None and function.returned is not None:
+        if self._in_callback:
+            self.code.move(0, self.c.among((0, 1)))
+        elif function is not None and function.returned is not None:
             self.code.move(0, Register(6 + function.returned))
         elif not isinstance(self.state.registers[0], Num) or self.c.chance(30):
             numbers = self.numbers()
@@ -191,12 +196,18 @@ class Writer:
 
     # Statements
 
-    def declare(self, parameters: tuple[Kind, ...], returned: int | None) -> Function:
+    def declare(
+        self, parameters: tuple[Kind, ...], returned: int | None = None, *, callback: bool = False
+    ) -> Function:
         """A function that will be written later."""
-        function = Function(f"f{len(self.functions) + 1}", Label(), parameters, returned)
+        function = Function(f"f{len(self.functions) + 1}", Label(), parameters, returned, callback)
         self.functions.append(function)
         self._unwritten += 1
         return function
+
+    @property
+    def _in_callback(self) -> bool:
+        return self.function is not None and self.function.callback
 
     def block(self, count: int) -> None:
         """As many statements, or as there are bytes for."""
