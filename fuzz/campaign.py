@@ -17,7 +17,7 @@ from random import Random
 from typing import Final
 
 from fuzz.case import Case
-from fuzz.corpus import NEWS, Pair, pairs
+from fuzz.corpus import Pair, is_news, pairs
 from fuzz.properties import COSTLY, check
 from fuzz.recipe import Recipe, drawn
 from fuzz.shrink import smallest
@@ -114,7 +114,7 @@ def _checked(work: Work) -> Report:
             report.findings.append(_finding(recipe, names, error, work.seed))
         elif known is not None:
             new = pairs(report.statistics.latest) - known
-            if len(new) >= NEWS:
+            if is_news(new):
                 known |= new
                 report.news.append(News(text_of(case), new))
     return report
@@ -199,7 +199,7 @@ def campaign(
                 total.findings += report.findings
                 for news in report.news:
                     assert known is not None
-                    if len(news.pairs - known) >= NEWS:
+                    if is_news(news.pairs - known):
                         known |= news.pairs
                         total.news.append(news)
             progress(total)

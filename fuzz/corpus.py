@@ -1,14 +1,14 @@
 """The corpus: cases kept as text because they show something new, and replayed by the tests. It grows with every campaign that is asked to.
 
 New is a pair of features (`fuzz.features`) that no kept case has: a spill in a loop, a null test behind a join. A case is
-kept for many new pairs at once, so that few cases show most of what the generator can write.
+kept for many new pairs at once, or for a new feature, so that few cases show most of what the generator can write.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from itertools import combinations
+from collections.abc import Collection, Iterable
+from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Final
 
@@ -28,8 +28,13 @@ _EXPECTED: Final = frozenset(EXPECTED)
 
 
 def pairs(shown: Iterable[str]) -> frozenset[Pair]:
-    """The pairs among a program's features; only expected ones count."""
-    return frozenset(combinations(sorted(_EXPECTED.intersection(shown)), 2))
+    """The pairs among a program's features, each with itself too; only expected ones count."""
+    return frozenset(combinations_with_replacement(sorted(_EXPECTED.intersection(shown)), 2))
+
+
+def is_news(new: Collection[Pair]) -> bool:
+    """Whether a case is kept for the pairs that none before it showed: for many of them, or for one feature that is new itself."""
+    return len(new) >= NEWS or any(first == second for first, second in new)
 
 
 def files(folder: Path = FOLDER) -> list[Path]:

@@ -47,7 +47,14 @@ def test_the_corpus_shows_nearly_everything() -> None:
 @pytest.mark.slow
 def test_what_is_known_is_not_news(tmp_path: Path) -> None:
     """Pairs of expected features count, others do not; a case that is there is known."""
-    assert corpus.pairs({"loop", "atomic", "type xdp"}) == {("atomic", "loop")}
+    assert corpus.pairs({"loop", "atomic", "type xdp"}) == {
+        ("atomic", "atomic"),
+        ("atomic", "loop"),
+        ("loop", "loop"),
+    }
+    assert corpus.is_news({("atomic", "atomic")})
+    assert not corpus.is_news({("atomic", "loop")})
+    assert corpus.is_news({("atomic", str(number)) for number in range(corpus.NEWS)})
     assert corpus.known(tmp_path) == frozenset()
     corpus.save("kept", FILES[0].read_text(), tmp_path)
     assert corpus.known(tmp_path) <= corpus.known()
