@@ -15,6 +15,8 @@ from pybpf.verifier.values import Number, Pieces, Pointer
 _REGIONS: Final = ("stack", "packet", "packet_meta", "context", "map_value")
 _TARGETS: Final = ("packet", "packet_end", "packet_meta", "context", "stack", "map", "map_value")
 
+_IMMEDIATES: Final = {"imm": "wide constant", "map_value_fd": "map value address", "function": "callback"}
+
 EXPECTED: Final = (
     "division", "signed division", "sign extension", "byte order", "shift by register", "arithmetic at 32 bits",
     "wide constant", "comparison at 32 bits", "signed comparison", "bit test", "far jump", "loads with sign",
@@ -89,13 +91,7 @@ def _row(op: Op) -> Iterator[str]:
         case Kind.END:
             yield "byte order"
         case Kind.LOAD_IMM64:
-            yield (
-                "wide constant"
-                if code == "imm"
-                else "map value address"
-                if "value" in code
-                else "map address"
-            )
+            yield _IMMEDIATES.get(code, "map address")
         case Kind.BRANCH:
             if op.width == 32:
                 yield "comparison at 32 bits"
