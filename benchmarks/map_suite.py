@@ -76,10 +76,10 @@ def threads(bench: Bench) -> list[Case]:
             parts = [flows[:half], flows[half:]]
             if name == "churn":
                 filled.run_batch(traffic.coming(np.concatenate([part[: half // 2] for part in parts]), True))
-                batches = [traffic.churn(part, 1_000_000) for part in parts]
+                batches = [traffic.churn(part, 100_000) for part in parts]
             else:
                 filled.run_batch(traffic.coming(flows, True))
-                batches = [traffic.packets_of(part, "uniform", 200_000) for part in parts]
+                batches = [traffic.packets_of(part, "uniform", 100_000) for part in parts]
             instance = pybpf.instantiate(verified, maps=filled.maps, level="full")
             outs = [np.empty(len(batch), np.uint64) for batch in batches]
             pair = _Pair(instance, batches, outs)
