@@ -6,6 +6,7 @@ each state behind it the node that covered it is asked for the sums that its unk
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -341,7 +342,7 @@ class _Match:
         if not todo or rest is None:
             return
         todo.sort(key=_is_shift)
-        pivot, *others = todo
+        pivot, *others = dict.fromkeys(todo)
         if all(map(_is_shift, (*todo, *rest[0]))):
             ours, theirs = sorted(todo, key=_amount), sorted(rest[0], key=_amount)
             if list(map(_amount, ours)) == list(map(_amount, theirs)):
@@ -351,7 +352,9 @@ class _Match:
         for atom in others:
             self._vanish(atom)
         if not _is_shift(pivot):
-            self.names[pivot] = rest
+            part = _divided(rest, sum[0].count(pivot))
+            if part is not None:
+                self.names[pivot] = part
         elif isinstance(pivot, tuple) and len(pivot[1]) == 1 and not _is_shift(pivot[1][0]):
             self.names.setdefault(pivot[1][0], ((halved(place),), 0))
 
@@ -377,6 +380,14 @@ class _Match:
             if name not in self.answers and left:
                 self.answers[name] = name if name in left else left[0]
                 left.remove(self.answers[name])
+
+
+def _divided(form: Form, by: int) -> Form | None:
+    """What a sum is so many times, if each of its parts is."""
+    counts = Counter(form[0])
+    if form[1] % by or any(count % by for count in counts.values()):
+        return None
+    return tuple(atom for atom in counts for _ in range(counts[atom] // by)), form[1] // by
 
 
 def _shifted(atom: Atom) -> Form:
