@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -368,3 +370,42 @@ def test_a_trap_says_its_packet_and_what_came_before_stands(at):
         native.run_batch(PacketBatch.from_packets(made), results)
     assert results.tolist() == [*([0] + list(range(2, at + 1)))[:at], *[0] * (200 - at)]
     assert len(native_maps[0]) == (1 if at else 0)
+
+
+@pytest.mark.slow
+def test_keys_that_stay_are_found_while_others_come_and_go():
+    """One thread looks up in split batches, another inserts and deletes other keys of the same groups, Python iterates meanwhile."""
+    counting, churning = (pybpf.verify(program(FILTERS[name])) for name in ("count", "churn"))
+    flows = maps.create(SPECS["flows"], seed=1)
+    source = random.Random(5)
+    stay = [source.randbytes(13) for _ in range(100)]
+    turning = [source.randbytes(13) for _ in range(150)]
+    for key in stay:
+        flows[key] = bytes(8)
+    lookups = PacketBatch.from_packets([source.choice(stay) + bytes(3) for _ in range(2000)])
+    turns = PacketBatch.from_packets([key + bytes([0, 0, goes]) for goes in (0, 1) for key in turning])
+    native, other = (jit.compile(one).bind([flows]) for one in (counting, churning))
+    done = threading.Event()
+
+    def churn() -> None:
+        results = np.empty(len(turns), np.uint64)
+        while not done.is_set():
+            other.run_batch(turns, results)
+            assert not results.any()
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(churn)
+        try:
+            results = np.empty(len(lookups), np.uint64)
+            for turn in range(300):
+                native.run_batch(lookups, results)
+                assert results.min() >= 1  # nobody's count began anew: each was found
+                if turn % 10 == 0:
+                    seen = list(flows)
+                    assert len(set(seen)) == len(seen)
+                    assert set(stay) <= set(seen) <= {*stay, *turning}
+        finally:
+            done.set()
+        future.result()
+    assert sum(int.from_bytes(flows[key], "little") for key in stay) == 300 * len(lookups)
+    assert set(flows) == set(stay)
