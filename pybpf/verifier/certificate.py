@@ -137,7 +137,7 @@ class Certificate:
     ahead: Certificate | None = None
 
     def to_bytes(self) -> bytes:
-        """The certificate as bytes, the same for the same certificate: about 50 for each point."""
+        """The certificate as bytes, the same for the same certificate: about 50 to 70 for each point."""
         from pybpf.verifier import encoding
 
         return encoding.to_bytes(self)

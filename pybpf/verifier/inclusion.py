@@ -57,6 +57,7 @@ class Inclusion:
         self.arriving = arriving
         self.names = names
         self.answers = answers
+        self._renamed = {*names, *(("null", question) for question in answers)}
 
     def check(self, claim: Claim) -> None:
         """Raises `NotIncluded`."""
@@ -72,10 +73,9 @@ class Inclusion:
             self._proof(atoms, size)
 
     def _frame(self, depth: int, claim: Mapping[int, Cell], arriving: Sequence[Cell]) -> None:
-        unchanged = not self.names and not self.answers
         for index, a in claim.items():
             b = arriving[index]
-            if a is b and unchanged:
+            if a is b and self._is_untouched(a):
                 continue
             if isinstance(a, Pieces) or isinstance(b, Pieces):
                 self._pieces(a, b, depth, index)
@@ -83,6 +83,12 @@ class Inclusion:
                 raise NotIncluded(f"nothing is in {describe(depth, index)}")
             else:
                 self._value(a, b, place_of(depth, index))
+
+    def _is_untouched(self, cell: Cell) -> bool:
+        """Whether nothing that a cell depends on is renamed."""
+        if cell is None or (self.answers and isinstance(cell, Pointer) and self.values.object_of(cell)):
+            return cell is None
+        return cell.names.isdisjoint(self._renamed)
 
     def _value(self, a: Value, b: Value, place: Atom) -> None:
         if isinstance(a, Pointer):

@@ -56,7 +56,7 @@ def check(
     *,
     policy: Policy | None = None,
 ) -> VerifiedProgram:
-    """Prove a program safe by a certificate of it, in less time than `verify` takes; the facts are those that the certificate shows.
+    """Prove a program safe by a certificate of it, without a search; the facts are those that the certificate shows.
 
     `type` and `policy` are as for `verify`, and bytes are read as `Certificate.from_bytes` does. Nothing in the certificate is taken on trust. Raises `CertificateError` where it does not
     prove the program, and otherwise what `verify` raises.
