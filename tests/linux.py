@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 import struct
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -23,6 +24,7 @@ VERSION: Final = "6.18"
 
 _SYSCALL: Final = {"x86_64": 321, "aarch64": 280}
 _MAP_CREATE, _MAP_UPDATE, _PROG_LOAD, _BTF_LOAD, _MAP_FREEZE = 0, 2, 5, 18, 22
+_LOG, _STATISTICS = 1, 4
 _SLEEPABLE: Final = 1 << 4
 _NO_PREALLOC: Final = 1
 _READ_ONLY: Final = 1 << 7
@@ -112,6 +114,19 @@ def types() -> list[tuple[str, ProgramType]]:
 
 def refusal(program: Program, section: str = "", license: str = "GPL") -> str | None:
     """The line that says why Linux's verifier refuses a program, None where it accepts it."""
+    reason, _ = _asked(program, section, license)
+    return reason
+
+
+def seconds(program: Program, section: str = "", license: str = "GPL") -> float | None:
+    """How long Linux's verifier takes for a program, as it says itself; None where it does not accept it."""
+    reason, log = _asked(program, section, license)
+    found = re.search(r"verification time (\d+) usec", log)
+    return int(found[1]) / 1e6 if reason is None and found is not None else None
+
+
+def _asked(program: Program, section: str, license: str) -> tuple[str | None, str]:
+    """Why Linux's verifier refuses a program, None where it accepts it; and what it says of it."""
     assert isinstance(program.type, ProgramType)
     name = program.type.name
     attach = ATTACHED.get(section or _DEFAULT.get(name, ""), 0)
@@ -150,23 +165,23 @@ def _functions(program: Program, opened: ExitStack) -> tuple[int, bytes]:
 
 
 def _load(
-    code: bytes, type_: int, attach: int, flags: int, license: str, functions: tuple[int, bytes] = (0, b"")
-) -> str | None:
-    """Load without a log, whose size decides nothing then; where that is refused once more with one, for the reason."""
+    code: bytes, type_: int, attach: int, flags: int, license: str, functions: tuple[int, bytes]
+) -> tuple[str | None, str]:
+    """Load with statistics alone, for which there is room; where that is refused once more with a log, for the reason."""
     instructions = ctypes.create_string_buffer(code, len(code))
     license_, log = ctypes.create_string_buffer(license.encode()), ctypes.create_string_buffer(1 << 20)
     records = ctypes.create_string_buffer(functions[1], max(len(functions[1]), 1))
 
-    def load(logged: bool) -> None:
+    def load(level: int) -> None:
         attributes = struct.pack(
             "<IIQQIIQII16sIIIIQI",
             type_,
             len(code) // 8,
             ctypes.addressof(instructions),
             ctypes.addressof(license_),
-            logged,
-            len(log) if logged else 0,
-            ctypes.addressof(log) if logged else 0,
+            level,
+            len(log),
+            ctypes.addressof(log),
             0,
             flags,
             b"",
@@ -180,15 +195,14 @@ def _load(
         os.close(_bpf(_PROG_LOAD, attributes))
 
     try:
-        load(False)
+        load(_STATISTICS)
     except OSError as error:
         with suppress(OSError):
-            load(True)
-        lines = [
-            line for line in log.value.decode().splitlines() if line and not line.startswith("processed ")
-        ]
-        return lines[-1] if lines else error.strerror
-    return None
+            load(_LOG)
+        said = log.value.decode()
+        lines = [line for line in said.splitlines() if line and not line.startswith("processed ")]
+        return lines[-1] if lines else error.strerror, said
+    return None, log.value.decode()
 
 
 def _create(spec: MapSpec, opened: ExitStack) -> int:

@@ -37,6 +37,10 @@ def callees(program: Program) -> dict[int, int]:
     other registers. Where that is not what the register holds on a run, the call is not proved.
     """
     code = program.code
+    if not any(
+        i.op.kind is Kind.LOAD_IMM64 and program.function_at(pc) is not None for pc, i in code.items()
+    ):
+        return {}
     pcs = sorted(code)
     return {
         pc: callee

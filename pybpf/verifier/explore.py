@@ -39,17 +39,18 @@ class Effort:
 
     `widths`: how many states are kept at a block before those are joined that differ in nothing but ranges of numbers; in
     constants; in offsets and proofs; in anything. `unroll`: visits of a loop's head followed one by one. `loops` is the part of
-    the budget that a program with loops may use.
+    the budget that a program with loops may use. `lasting`: what was proved of the packet outlives the last pointer into it.
     """
 
     widths: tuple[int, int, int, int] | None
     unroll: int | None
     loops: float = 1.0
+    lasting: bool = True
 
 
 LADDER: Final = (
-    Effort((1, 2, 128, 256), 16),
-    Effort((4, 8, 128, 256), 16),
+    Effort((1, 2, 128, 256), 16, lasting=False),
+    Effort((4, 8, 128, 256), 16, lasting=False),
     Effort((16, 64, 256, 512), 1024),
     Effort(None, None, loops=0.2),
 )
@@ -60,7 +61,7 @@ is lost costs the proof. States that hold the same pointers differ in numbers th
 different ones often remember by a number which they hold.
 """
 
-RECENT: Final = 16
+RECENT: Final = 8
 """How many of the latest nodes at a place are looked at for one that covers a state: older ones rarely do."""
 
 
@@ -127,14 +128,14 @@ class Exploration:
     ) -> None:
         self.program = program
         self.graph = graph
-        self.forgetting = Forgetting(transfer.values, live)
+        self.forgetting = Forgetting(transfer.values, live, lasting=effort.lasting)
         self.transfer = transfer
         self.effort = effort
         self.lattice = Lattice(transfer.values, leaks=transfer.policy.pointer_leaks)
         self.walk = Walk(program, graph, transfer)
         self.explored = 0
-        self.imprecise = False
-        """Whether states were joined or widened: a failure may then be ours."""
+        self.joined = False
+        """Whether states were joined or widened."""
         self.blocks = self.walk.blocks
         self.loops_exist = any(block.loops for block in self.blocks.values())
         share = effort.loops if self.loops_exist else 1.0
@@ -172,6 +173,11 @@ class Exploration:
     def root(self) -> Node:
         """The state at the program's entry."""
         return self._done[((), 0), ()][0]
+
+    @property
+    def imprecise(self) -> bool:
+        """Whether something was given up that a proof may need: a failure may then be ours."""
+        return self.joined or self.forgetting.lossy
 
     def release(self) -> None:
         """Take the graph apart, which otherwise only the cycle collector could free, at a cost."""
@@ -306,7 +312,7 @@ class Exploration:
             done = self._done.get((place, state.visits), [])
             if self.effort.unroll is not None and len(done) >= self.effort.unroll:
                 state, widened = self._widen(place, state, live, done), True
-                self.imprecise = joined = True
+                self.joined = joined = True
             self.lattice.name_numbers(state, ("head", place[1], len(self._exact)))
             live = self.forgetting.pick(place[1])(state.cells)
         node = Node(place, state, live, parent, joined, active, widened)
@@ -340,7 +346,7 @@ class Exploration:
     def _join(self, place: Place, group: list[Node]) -> Node:
         if len(group) == 1:
             return group[0]
-        self.imprecise = True
+        self.joined = True
         state = group[0].state
         for node in group[1:]:
             state = self.lattice.join(state, node.state, place[1])

@@ -26,6 +26,9 @@ from pybpf.verifier.values import (
     bases_of,
 )
 
+_ALWAYS: Final[frozenset[Atom]] = frozenset({LENGTH, METADATA})
+"""Unknowns that are there whatever the cells hold."""
+
 _WHOLE: Final = 0xFF
 """All bytes of a slot; bit i of such a set is the byte 7 - i, since bytes are counted downwards from r10."""
 
@@ -36,9 +39,13 @@ Plan = list[tuple[int, int, int, dict[Cell, Cell]]]
 class Forgetting:
     """What is dropped at the entry of each block of one program."""
 
-    def __init__(self, values: Values, live: Mapping[int, Live]) -> None:
+    def __init__(self, values: Values, live: Mapping[int, Live], *, lasting: bool) -> None:
         self.values = values
         self.live = live
+        self.lasting = lasting
+        """Whether what was proved of the packet outlives the last pointer into it, for one that is loaded later. In Linux it does not."""
+        self.lossy = False
+        """Whether such a proof was dropped."""
         self._picked: dict[int, Callable[[list[Cell]], tuple[Cell, ...]]] = {}
         self._plans: dict[int, Plan] = {}
         self._kept: dict[tuple[int, int], dict[Cell, Cell]] = {}
@@ -63,7 +70,10 @@ class Forgetting:
         return plan
 
     def _step(self, index: int, read: int, matters: int) -> tuple[int, int, int, dict[Cell, Cell]]:
-        return index, read, matters, self._kept.setdefault((read, matters), {})
+        kept = self._kept.get((read, matters))
+        if kept is None:
+            kept = self._kept[read, matters] = {}
+        return index, read, matters, kept
 
     def pick(self, start: int) -> Callable[[list[Cell]], tuple[Cell, ...]]:
         """Picks the cells that may be read behind the entry of a block, r10 first."""
@@ -84,15 +94,20 @@ class Forgetting:
                     kept[cell] = self._keep(cell, read, matters)
                 cells[index] = kept[cell]
         state.cells = cells
-        if len(state.proofs) > 1 or (state.proofs and () not in state.proofs):
+        if state.proofs:
             self._forget_proofs(state)
 
     def _forget_proofs(self, state: State) -> None:
-        bases: set[Atom] = {LENGTH, METADATA}
-        for cells in (state.cells, *(frame.cells for frame in state.frames)):
-            for cell in cells:
-                if cell is not None and cell.bases:
-                    bases |= cell.bases
+        cells = [cell for cell in state.cells if cell is not None]
+        for frame in state.frames:
+            cells += [cell for cell in frame.cells if cell is not None]
+        if not self.lasting and not any(cell.packet for cell in cells):
+            self.lossy = True
+            state.proofs = {}
+            return
+        if len(state.proofs) == 1 and () in state.proofs:
+            return
+        bases = _ALWAYS.union(*[cell.bases for cell in cells if cell.bases])
         gone = [atoms for atoms in state.proofs if atoms and not bases_of(atoms) <= bases]
         if gone:
             state.proofs = {atoms: n for atoms, n in state.proofs.items() if atoms not in gone}

@@ -11,6 +11,7 @@ packet's field to another's say, the verifier need not know which it is.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Container, Mapping
 from typing import Final, NamedTuple
 
@@ -94,19 +95,23 @@ def _frame_pointers(
     start: dict[int, _Pointers] = {function.entry: {10: 0}}
     if arguments and function.entry:
         start[function.entry] |= dict.fromkeys(range(1, 6), SOMEWHERE)
-    work = [function.entry]
+    blocks = function.blocks
+    # In the order of visit, so that what can reach a block mostly has been seen before it.
+    work = [(blocks[function.entry].position, function.entry)]
     while work:
-        entry = work.pop()
+        entry = heapq.heappop(work)[1]
         pointers = dict(start[entry])
-        block = function.blocks[entry]
+        block = blocks[entry]
         for pc in block.pcs:
             _step(program.code[pc], pointers, loaded=loaded)
         for successor in block.successors:
             old = start.get(successor)
-            new = dict(pointers) if old is None else _merged(old, pointers)
+            new = dict(pointers) if old is None or old == pointers else _merged(old, pointers)
             if new != old:
                 start[successor] = new
-                work.append(successor)
+                waiting = (blocks[successor].position, successor)
+                if waiting not in work:
+                    heapq.heappush(work, waiting)
     return {entry: (pointers, function.blocks[entry]) for entry, pointers in start.items()}
 
 
@@ -117,6 +122,8 @@ def _merged(a: _Pointers, b: _Pointers) -> _Pointers:
 def _step(instruction: Instruction, pointers: _Pointers, *, loaded: bool) -> None:
     op, dst, src = instruction.op, instruction.dst, instruction.src
     kind = op.kind
+    if kind is Kind.STORE or kind is Kind.BRANCH:
+        return
     if kind is Kind.ALU:
         source = pointers.get(src) if op.operand is Operand.REG else None
         if op.code == "mov" and op.operand is Operand.REG and source is not None:

@@ -35,6 +35,7 @@ SLOTS = STACK_SIZE // 8
 CELLS = FIRST_SLOT + SLOTS
 
 Proofs = dict[Atoms, int]
+_NO_ATOMS: Final[frozenset[Atom]] = frozenset()
 NOTHING: Final = -(1 << 64)
 """Proved behind an identity of which nothing was proved: less than any offset, since the variable part may be beyond the packet."""
 
@@ -71,6 +72,8 @@ class State:
     @property
     def tags(self) -> frozenset[Atom]:
         """The identities by which the numbers at those visits are known again."""
+        if not self.visits:
+            return _NO_ATOMS
         return frozenset[Atom]().union(*(visit.tags for visit in self.visits))
 
     def copy(self) -> State:

@@ -80,6 +80,17 @@ class Transfer:
         self.arithmetic = Arithmetic(values, type_.policy, self.length)
         self.prover = Prover(program, type_, values)
         self.calls = Calls(program, type_, values, recorder, self.prover, self)
+        self._makers: dict[Kind, Callable[[int, Instruction], Step]] = {
+            Kind.ALU: self._alu,
+            Kind.END: self._end,
+            Kind.LOAD_IMM64: self._load_imm64,
+            Kind.LOAD: self._load,
+            Kind.STORE: self._store,
+            Kind.ATOMIC: self._atomic,
+            Kind.CALL: self.calls.step,
+            Kind.JUMP: self._nothing,
+            Kind.PACKET: self._packet_load,
+        }
         self.masks = Masks(self.prover) if type_.policy.speculation and not ahead else None
 
     def entry(self) -> State:
@@ -97,6 +108,7 @@ class Transfer:
 
     def release(self) -> None:
         """Let go of what knows this in turn: nothing can be stepped any more, and memory is free at once."""
+        self._makers.clear()
         del self.calls
 
     def step(self, pc: int) -> Step:
@@ -107,18 +119,7 @@ class Transfer:
             raise UnsupportedError(
                 reference.name, reference.feature or "reference", program=self.program.name, pc=pc
             )
-        makers: dict[Kind, Callable[[int, Instruction], Step]] = {
-            Kind.ALU: self._alu,
-            Kind.END: self._end,
-            Kind.LOAD_IMM64: self._load_imm64,
-            Kind.LOAD: self._load,
-            Kind.STORE: self._store,
-            Kind.ATOMIC: self._atomic,
-            Kind.CALL: self.calls.step,
-            Kind.JUMP: self._nothing,
-            Kind.PACKET: self._packet_load,
-        }
-        return makers[instruction.op.kind](pc, instruction)
+        return self._makers[instruction.op.kind](pc, instruction)
 
     def check_result(self, state: State) -> None:
         """What the program gives back: a number, in the range that the type asks for."""

@@ -93,7 +93,7 @@ NUMBER: Final = "number"
 class Number:
     """A set of numbers with an identity, None where it has none (a constant needs none)."""
 
-    __slots__ = ("alike", "bases", "form", "names", "scalar", "value")
+    __slots__ = ("alike", "bases", "form", "names", "packet", "scalar", "value")
 
     def __init__(self, scalar: Scalar, form: Form | None) -> None:
         self.scalar: Final = scalar
@@ -104,6 +104,7 @@ class Number:
         """The definitions that the identity depends on."""
         self.names: Final[frozenset[Atom]] = self.bases
         """All that relates it to other values."""
+        self.packet: Final = False
         self.alike: Final[Likeness] = (NUMBER if self.value is None else self.value, NUMBER, NUMBER)
 
     def __repr__(self) -> str:
@@ -118,7 +119,18 @@ class Pointer:
     question: pointers with one `null` are all null or none is.
     """
 
-    __slots__ = ("alike", "atoms", "bases", "names", "null", "number", "offset", "target", "variable")
+    __slots__ = (
+        "alike",
+        "atoms",
+        "bases",
+        "names",
+        "null",
+        "number",
+        "offset",
+        "packet",
+        "target",
+        "variable",
+    )
 
     def __init__(
         self,
@@ -138,6 +150,8 @@ class Pointer:
         self.bases: Final = bases_of(atoms) if atoms else _NONE
         self.names: Final = self.bases if null is None else self.bases | {("null", null)}
         """All that relates it to other values: the definitions, and the question of null."""
+        self.packet: Final = target in (Target.PACKET, Target.PACKET_META)
+        """Whether it points to bytes of the packet or its metadata."""
         where = offset if variable is None else None
         fine = (target, number, null is None, where)
         self.alike: Final[Likeness] = (fine, fine, fine[:3])
@@ -163,12 +177,13 @@ class Pointer:
 class Pieces:
     """Eight bytes of stack in parts: (first byte, size, value), in order; bytes in no part were never written."""
 
-    __slots__ = ("alike", "bases", "names", "parts")
+    __slots__ = ("alike", "bases", "names", "packet", "parts")
 
     def __init__(self, parts: tuple[tuple[int, int, Number | Pointer], ...]) -> None:
         self.parts: Final = parts
         self.bases: Final = _NONE.union(*(value.bases for _, _, value in parts))
         self.names: Final = _NONE.union(*(value.names for _, _, value in parts))
+        self.packet: Final = False
         numbers = all(isinstance(value, Number) for _, _, value in parts)
         coarse = NUMBER if numbers else "pieces"
         fine = tuple((first, size, value.alike[0]) for first, size, value in parts)

@@ -73,8 +73,8 @@ def _never_null(patch: pytest.MonkeyPatch) -> None:
 def _forgets_paths(patch: pytest.MonkeyPatch) -> None:
     known = Exploration._known
 
-    def wrong(self: Any, place: Any, state: Any, fresh: Any, head: Any, change: Any) -> Any:
-        return fresh[0] if fresh and head is None else known(self, place, state, fresh, head, change)
+    def wrong(self: Any, place: Any, state: Any, live: Any, fresh: Any, head: Any, change: Any) -> Any:
+        return fresh[0] if fresh and head is None else known(self, place, state, live, fresh, head, change)
 
     patch.setattr(Exploration, "_known", wrong)
 
