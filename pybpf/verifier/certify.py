@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Final
 
 from pybpf.errors import CertificateError, InternalError
+from pybpf.semantics import U64, signed
 from pybpf.verifier.certificate import (
     NOT_NULL,
     NULL,
@@ -271,7 +272,8 @@ def _match(
         match.frame(depth, claim.frames[depth], frames[depth])
     match.sums()
     match.held(claim.held, arriving.held)
-    names = {name: form for name, form in match.names.items() if form != ((name,), 0)}
+    exact = {name: (atoms, signed(delta & U64, 64)) for name, (atoms, delta) in match.names.items()}
+    names = {name: form for name, form in exact.items() if form != ((name,), 0)}
     answers = {question: answer for question, answer in match.answers.items() if question != answer}
     return names, answers
 

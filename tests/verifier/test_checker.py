@@ -86,6 +86,34 @@ def test_a_certificate_is_the_same_every_time() -> None:
     assert made[0] == made[1]
 
 
+FAR_APART = """
+    .type filter
+      r7 = r2
+      r9 = 0x8000000000000000 ll
+      if r2 & -16 goto use
+      r9 = r7
+      r9 *= 14
+      r9 += 1
+    use:
+      r8 = r9
+      if r7 == 3 goto out
+      r8 = 1
+    out:
+      r0 = r9
+      r0 += r8
+      exit
+"""
+"""Where two numbers meet that are as far apart as numbers are."""
+
+
+def test_distances_are_numbers_of_64_bits() -> None:
+    """What unknowns are at the end of an edge is a sum modulo 2**64, and is written as one."""
+    program = pybpf.assemble(FAR_APART)
+    with mock.patch.object(VERIFIER, "LADDER", (Effort((1, 1, 1, 1), 4),)):
+        verified = pybpf.verify(program, certificate=True)
+    proves(verified, lambda certificate: pybpf.check(program, certificate))
+
+
 # Certificates that were altered
 
 GUARDED = """
