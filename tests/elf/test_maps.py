@@ -53,8 +53,8 @@ def test_legacy_definitions(byteorder: str, extra: int):
     obj = load(elf.build())
     flags = 0x10 if extra else 0
     assert list(obj.maps.values()) == [
-        MapSpec("first", "hash", 8, 16, 100, flags),
-        MapSpec("second", "array", 4, 32, 7, flags),
+        MapSpec("first", "hash", 8, 16, 100, flags, byteorder=byteorder),
+        MapSpec("second", "array", 4, 32, 7, flags, byteorder=byteorder),
     ]
     assert references(obj) == [(RefKind.MAP, name, 0) for name in ("second", "first", "second")]
     assert [spec.name for spec in obj.programs["main"].maps] == ["second", "first"]
@@ -339,8 +339,8 @@ def test_btf_definitions(byteorder: str):
     program(elf, 1, 2)
     obj = load(elf.build())
     assert list(obj.maps.values()) == [
-        MapSpec("second", "array", 4, 4, 1000),
-        MapSpec("first", "hash", 4, 24, 1000, 1, key_type=key, value_type=value),
+        MapSpec("second", "array", 4, 4, 1000, byteorder=byteorder),
+        MapSpec("first", "hash", 4, 24, 1000, 1, key_type=key, value_type=value, byteorder=byteorder),
     ]
     assert references(obj) == [(RefKind.MAP, "second", 0), (RefKind.MAP, "first", 0)]
     assert obj.btf is not None

@@ -26,6 +26,10 @@ CASES = [
 ]
 
 
+FOUND_ELSEWHERE = {"callback moves an address out of the frame"}
+"""Turns of a loop that differ in dead cells alone are followed one by one, and the first that is wrong is found on its own way."""
+
+
 def everything_lives(program: Program, graph: Graph, *_: Any) -> dict[int, Live]:
     """No cell is ever dropped, no number ever forgotten."""
     starts = {start for function in graph.functions.values() for start in function.blocks}
@@ -36,7 +40,10 @@ def everything_lives(program: Program, graph: Graph, *_: Any) -> dict[int, Live]
 def test_verdicts_do_not_depend_on_liveness(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cell that was dropped and is read would make a safe program be refused; one that is kept changes nothing."""
     monkeypatch.setattr(pybpf.verifier.verification, "live_at_entry", everything_lives)
-    assert case.said() == (case.verdict, case.reason, case.pc)
+    said = case.said()
+    assert said[0] == case.verdict
+    if case.name not in FOUND_ELSEWHERE:
+        assert said == (case.verdict, case.reason, case.pc)
 
 
 def live(text: str, type_: ProgramType = FILTER, at: int = 0) -> tuple[set[str], set[str]]:
