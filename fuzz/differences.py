@@ -18,7 +18,7 @@ import pybpf
 from pybpf import BpfError, Program
 from pybpf.isa import Operand
 from pybpf.program_types import FieldKind
-from pybpf.verifier import transfer
+from pybpf.verifier import arguments, transfer
 from pybpf.verifier.arithmetic import Arithmetic
 from pybpf.verifier.branches import Branches
 from pybpf.verifier.scalar import Numbers
@@ -141,7 +141,7 @@ DIFFERENCES: Final = (
         "stack-parts",
         "a number on the stack may be read and written in parts; Linux then knows only how many bytes it has",
         "",
-        ((transfer, "read_bytes", _no_parts),),
+        ((transfer, "read_bytes", _no_parts), (arguments, "read_bytes", _no_parts)),
     ),
     Difference(
         "packet-length",
@@ -191,8 +191,8 @@ DIFFERENCES: Final = (
     ),
     Difference(
         "part-of-pointer",
-        "where addresses may leak, bytes of a spilled pointer are numbers",
-        "invalid size of register fill|corrupted spill memory",
+        "where addresses may leak, a part of a pointer is a number, whether the part is stored or read",
+        "invalid size of register (fill|spill)|corrupted spill memory",
     ),
 )
 
