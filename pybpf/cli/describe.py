@@ -101,7 +101,7 @@ def _unsupported(program: Program) -> Iterator[str]:
     elif isinstance(program.type, str) and name not in BY_NAME:
         yield f"program type {name}"
     if program.defect is not None:
-        yield str(program.defect)
+        yield str(program.defect).removeprefix(f"{program.name}: ")
     yield from dict.fromkeys(
         reference.name + (" (if it is reached)" if reference.feature == CO_RE else "")
         for reference in program.references.values()

@@ -145,6 +145,11 @@ class ElfFile:
             raise ElfError("more than one symbol table", tables[1].name)
         return tuple(self._read_symbols(tables[0]))
 
+    @cached_property
+    def has_definitions(self) -> bool:
+        """A symbol stands for something in the file, if only for a section; without any, nothing is relocated either."""
+        return any(symbol.section is not None for symbol in self.symbols)
+
     def symbols_in(self, section: Section) -> list[Symbol]:
         """What the source defines in a section, by place; of two symbols at one place, the first of the table."""
         return self._definitions.get(section.index, [])

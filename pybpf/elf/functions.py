@@ -26,9 +26,14 @@ _LOCAL: Final = op(Kind.CALL_LOCAL, "local")
 _MAP: Final = op(Kind.LOAD_IMM64, "map_fd")
 _VALUE: Final = op(Kind.LOAD_IMM64, "map_value_fd")
 _FUNCTION: Final = op(Kind.LOAD_IMM64, "function")
+_NUMBER: Final = op(Kind.LOAD_IMM64, "imm")
 _CALLS: Final = (Kind.CALL, Kind.CALL_LOCAL)
 _BAD_RELOCATION: Final = 0xBAD2310
 """The helper that libbpf calls in place of an instruction that must not be reached: there will never be one."""
+
+_NO_SYMBOLS: Final = "symbols"
+_TEXTS: Final = ("license", "version")
+"""Sections of data that no program refers to."""
 
 # Relocation types by the instruction that they change (LLVM, ELFRelocs/BPF.def): R_BPF_64_64 and R_BPF_64_32. LLVM before
 # version 5 borrowed x86-64's numbers and wrote 2 for calls.
@@ -190,8 +195,29 @@ class _Relocator:
         for function in self.functions:
             for slot, instruction in function.code.items():
                 if instruction.op.kind is Kind.CALL_LOCAL and slot not in function.callees:
-                    target = function.start + instruction.target(slot) * SLOT
-                    function.callees[slot] = (section.index, target)
+                    self._call_by_offset(function, slot, instruction)
+                elif not self.file.has_definitions and instruction.op == _NUMBER:
+                    self._number(function, slot, instruction)
+
+    def _call_by_offset(self, function: Function, slot: int, instruction: Instruction) -> None:
+        """A call without a relocation goes to another place of its section, unless the relocation was stripped.
+
+        With the symbols, that is. What was relocated looks like a distance: -1, or a place in another section less one.
+        """
+        target = function.start + instruction.target(slot) * SLOT
+        others = (s for s in self.file.sections if s.executable and s.size and s is not function.section)
+        if not self.file.has_definitions and (instruction.imm == -1 or any(others)):
+            message = "the object has no symbols: it cannot be told which function this calls"
+            function.blame(UnsupportedError(message, _NO_SYMBOLS, pc=slot))
+        elif slot not in function.references:
+            function.callees[slot] = (function.section.index, target)
+
+    def _number(self, function: Function, slot: int, instruction: Instruction) -> None:
+        """Without symbols, a number that would fit into a short instruction may have been the address of a map or variable."""
+        small = not instruction.imm >> 32
+        if small and any(s.loaded and s.size and s.name not in _TEXTS for s in self.file.sections):
+            what = f"the object has no symbols: it cannot be told whether {instruction.imm} is a number, a map or a variable"
+            function.references.setdefault(slot, _unsupported(what, _NO_SYMBOLS))
 
     def _apply(self, function: Function, slot: int, relocation: Relocation) -> None:
         instruction = function.code.get(slot)

@@ -230,6 +230,18 @@ def test_stripped_of_all_symbols_that_can_be_spared(compiled: Compile):
     assert [(pc, i.op.code) for pc, i in program.code.items() if i.op.code == "map_fd"]
 
 
+def test_stripped_of_all_symbols(compiled: Compile):
+    """What cannot be told any more is unsupported: the program is not blamed for it."""
+    obj = compiled(BTF_MAPS, "-g", strip="--strip-all")
+    assert len(obj.programs) == 1
+    (program,) = obj.programs.values()
+    with pytest.raises(
+        UnsupportedError, match=r"the object has no symbols: it cannot be told whether 0 is a number"
+    ) as caught:
+        verify(program)
+    assert caught.value.feature == "symbols"
+
+
 MAPS_OF_MAPS = """
 struct inner_t { __uint(type, 1); __type(key, u32); __type(value, u64); __uint(max_entries, 4); };
 struct inner_t one SEC(".maps"), two SEC(".maps");

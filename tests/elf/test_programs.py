@@ -86,6 +86,50 @@ def test_no_symbol_table_at_all():
     assert names(load(elf.build(symtab=False))) == ["xdp"]
 
 
+@pytest.mark.parametrize(("imm", "section"), [(-1, "xdp"), (1, ".text"), (-1, "tc")])
+def test_a_call_that_lost_its_relocation(imm: int, section: str):
+    """With the symbols went what says whether a call stays in its section: it is not guessed, and spoils nothing else."""
+    elf = Elf()
+    elf.section("xdp", MOV + call(imm) + EXIT + RETURN_2)
+    if section != "xdp":
+        elf.section(section, RETURN_2)
+    obj = load(elf.build(symtab=False))
+    defect = obj.programs["xdp"].defect
+    assert isinstance(defect, UnsupportedError)
+    assert defect.feature == "symbols"
+    said = "pc 1: the object has no symbols: it cannot be told which function this calls"
+    assert str(defect) == f"xdp: {said}"
+    assert obj.notes == (f"function 'xdp': {said}",)
+    if section == "tc":
+        assert obj.programs["tc"].defect is None
+
+
+def test_a_call_by_offset_needs_no_symbols():
+    """Where there is one section of code, a distance is a distance."""
+    elf = Elf()
+    elf.section("xdp", call(1) + EXIT + RETURN_2)
+    program = load(elf.build(symtab=False)).programs["xdp"]
+    assert program.defect is None
+    assert [(f.name, f.pc) for f in program.functions.values()] == [("xdp", 0), ("xdp+2", 2)]
+
+
+@pytest.mark.parametrize(
+    ("data", "imm", "told"),
+    [(".maps", 0, False), (".rodata", 8, False), ("license", 0, True), (".maps", 1 << 32, True)],
+)
+def test_a_number_that_may_have_been_an_address(data: str, imm: int, told: bool):
+    """Without symbols, a wide load of a small number may have named a map or variable, where there are any."""
+    elf = Elf()
+    elf.section("xdp", slots((0x18, 1, 0, imm & 0xFFFF_FFFF), (0, 0, 0, imm >> 32)) + MOV + EXIT)
+    elf.section(data, bytes(16), DATA)
+    obj = load(elf.build(symtab=False))
+    what = f"the object has no symbols: it cannot be told whether {imm} is a number, a map or a variable"
+    unsupported = {0: Reference(RefKind.UNSUPPORTED, what, feature="symbols")}
+    assert obj.programs["xdp"].references == ({} if told else unsupported)
+    elf.symbol("xdp", 1, 0, 32)
+    assert load(elf.build()).programs["xdp"].references == {}
+
+
 def test_no_code():
     """A file of data alone is no error: there is nothing to run."""
     elf = Elf()
