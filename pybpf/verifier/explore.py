@@ -20,6 +20,7 @@ from typing import Final
 
 from pybpf.errors import BudgetExceeded
 from pybpf.program import Program
+from pybpf.program_types import Entry
 from pybpf.verifier import loops
 from pybpf.verifier.cfg import Graph
 from pybpf.verifier.explain import Refusal
@@ -39,7 +40,8 @@ class Effort:
 
     `widths`: how many states are kept at a block before those are joined that differ in nothing but ranges of numbers; in
     constants; in offsets and proofs; in anything. `unroll`: visits of a loop's head followed one by one. `loops` is the part of
-    the budget that a program with loops may use. `lasting`: what was proved of the packet outlives the last pointer into it.
+    the budget that a program with loops may use. `lasting`: what was
+    proved of the packet outlives the pointers that it is about; always where the program is given the length to compare.
     """
 
     widths: tuple[int, int, int, int] | None
@@ -50,7 +52,7 @@ class Effort:
 
 LADDER: Final = (
     Effort((1, 2, 128, 256), 16, lasting=False),
-    Effort((4, 8, 128, 256), 16, lasting=False),
+    Effort((1, 12, 128, 256), 16, lasting=False),
     Effort((16, 64, 256, 512), 1024),
     Effort(None, None, loops=0.2),
 )
@@ -128,7 +130,9 @@ class Exploration:
     ) -> None:
         self.program = program
         self.graph = graph
-        self.forgetting = Forgetting(transfer.values, live, lasting=effort.lasting)
+        self.forgetting = Forgetting(
+            transfer.values, live, lasting=effort.lasting or Entry.LENGTH in transfer.type.entry
+        )
         self.transfer = transfer
         self.effort = effort
         self.lattice = Lattice(transfer.values, leaks=transfer.policy.pointer_leaks)

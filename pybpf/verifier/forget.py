@@ -17,6 +17,7 @@ from pybpf.verifier.values import (
     LENGTH,
     METADATA,
     Atom,
+    Atoms,
     Cell,
     Number,
     Pieces,
@@ -43,7 +44,9 @@ class Forgetting:
         self.values = values
         self.live = live
         self.lasting = lasting
-        """Whether what was proved of the packet outlives the last pointer into it, for one that is loaded later. In Linux it does not."""
+        """Whether what was proved behind a sum outlives the last packet pointer that was moved by it, for one that is made later. In
+        Linux it does not.
+        """
         self.lossy = False
         """Whether such a proof was dropped."""
         self._picked: dict[int, Callable[[list[Cell]], tuple[Cell, ...]]] = {}
@@ -98,19 +101,19 @@ class Forgetting:
             self._forget_proofs(state)
 
     def _forget_proofs(self, state: State) -> None:
+        """What was proved behind sums of which no unknown is left, and what `lasting` lets go."""
         cells = [cell for cell in state.cells if cell is not None]
         for frame in state.frames:
             cells += [cell for cell in frame.cells if cell is not None]
-        if not self.lasting and not any(cell.packet for cell in cells):
-            self.lossy = True
-            state.proofs = {}
-            return
-        if len(state.proofs) == 1 and () in state.proofs:
-            return
-        bases = _ALWAYS.union(*[cell.bases for cell in cells if cell.bases])
-        gone = [atoms for atoms in state.proofs if atoms and not bases_of(atoms) <= bases]
-        if gone:
-            state.proofs = {atoms: n for atoms, n in state.proofs.items() if atoms not in gone}
+        proofs = state.proofs
+        if not self.lasting:
+            there = {cell.atoms for cell in cells if cell.packet and isinstance(cell, Pointer)}
+            kept = {atoms: n for atoms, n in proofs.items() if atoms in there or (there and _is_start(atoms))}
+            self.lossy = self.lossy or len(kept) < len(proofs)
+            state.proofs = kept
+        elif len(proofs) > 1 or () not in proofs:
+            bases = _ALWAYS.union(*(cell.bases for cell in cells if cell.bases))
+            state.proofs = {atoms: n for atoms, n in proofs.items() if bases_of(atoms) <= bases}
 
     def _keep(self, cell: Cell, read: int, matters: int) -> Cell:
         """A cell of which only these bytes may be read and only these matter."""
@@ -172,3 +175,8 @@ class Forgetting:
 def _slots(cells: int) -> bytes:
     """The stack bytes of a set of cells, eight bits for each slot."""
     return (cells >> FIRST_SLOT).to_bytes(CELLS - FIRST_SLOT, "little")
+
+
+def _is_start(atoms: Atoms) -> bool:
+    """Whether something is proved behind the start itself, of the packet or of its metadata."""
+    return not atoms or atoms[0] == METADATA
