@@ -11,6 +11,7 @@ from pybpf.cli.files import blaming, choose_one, read_bytes, read_object
 from pybpf.cli.judge import STATUS, judge
 from pybpf.cli.output import print_json
 from pybpf.cli.verify import print_judgement
+from pybpf.instruction import ByteOrder
 
 
 @click.command(
@@ -25,6 +26,7 @@ from pybpf.cli.verify import print_judgement
 @options.program
 @options.type_
 @options.btf
+@options.byteorder
 @options.policy
 @options.format_
 @click.pass_context
@@ -35,6 +37,7 @@ def command(
     name: str | None,
     type: str | None,
     btf: str | None,
+    byteorder: ByteOrder | None,
     policy: dict[str, int],
     format: str,
 ) -> None:
@@ -45,7 +48,7 @@ def command(
     """
     from pybpf.verifier.certificate import Certificate
 
-    program = choose_one(file, read_object(file, type, btf), name)
+    program = choose_one(file, read_object(file, type, btf, byteorder), name)
     with blaming(certificate):
         read = Certificate.from_bytes(read_bytes(certificate))
     judgement = judge(program, policy, certificate=read)

@@ -12,6 +12,7 @@ from pybpf.cli import options
 from pybpf.cli.files import blaming, choose_one, read_object
 from pybpf.cli.judge import accepted, judge
 from pybpf.cli.output import say
+from pybpf.instruction import ByteOrder
 
 if TYPE_CHECKING:
     from pybpf.ahead import Form
@@ -64,6 +65,7 @@ _FORMS: Final[dict[str, Form]] = {".o": "object", ".so": "object", ".s": "assemb
 @click.option("--counts", is_flag=True, help="Count instructions, so that each run has a budget.")
 @options.type_
 @options.btf
+@options.byteorder
 @options.policy
 def command(
     file: str,
@@ -77,6 +79,7 @@ def command(
     counts: bool,
     type: str | None,
     btf: str | None,
+    byteorder: ByteOrder | None,
     policy: dict[str, int],
 ) -> None:
     """Verify a program and compile it to an object file that a C program links, with a header that says how.
@@ -93,7 +96,7 @@ def command(
         raise click.UsageError(
             f"--output {output!r}: the name says what is written: it ends in {', '.join(_FORMS)}"
         )
-    program = choose_one(file, read_object(file, type, btf), name)
+    program = choose_one(file, read_object(file, type, btf, byteorder), name)
     verified = accepted(file, judge(program, policy))
     with blaming(file):
         made = compile_object(

@@ -8,6 +8,7 @@ from pybpf.asm import disassemble
 from pybpf.cli import options
 from pybpf.cli.files import blaming, choose, read_object
 from pybpf.cli.output import printable, say
+from pybpf.instruction import ByteOrder
 from pybpf.syntax import Syntax
 
 
@@ -23,6 +24,7 @@ from pybpf.syntax import Syntax
 @options.program
 @options.type_
 @options.btf
+@options.byteorder
 @click.option(
     "--source/--no-source", default=True, show_default=True, help="Lines of C, where FILE has them."
 )
@@ -40,13 +42,14 @@ def command(
     name: str | None,
     type: str | None,
     btf: str | None,
+    byteorder: ByteOrder | None,
     source: bool,
     pcs: bool,
     encoding: bool,
     syntax: Syntax,
 ) -> None:
     """Print programs as assembler text, with the lines of C that they come from."""
-    programs = choose(file, read_object(file, type, btf), name)
+    programs = choose(file, read_object(file, type, btf, byteorder), name)
     for number, program in enumerate(programs):
         if number:
             say()

@@ -13,6 +13,7 @@ import click
 from pybpf.cli.status import Failure, Status, status_of
 from pybpf.elf import load
 from pybpf.errors import AssemblyError, BpfError, CaptureError
+from pybpf.instruction import ByteOrder
 from pybpf.program import Object, Program
 
 ASSEMBLER: Final = ".bpf"
@@ -74,10 +75,13 @@ def read_text(file: str) -> str:
         raise Failure(f"no text: byte {error.start} is not UTF-8", Status.BAD_INPUT) from None
 
 
-def read_object(file: str, type: str | None = None, btf: str | None = None) -> Object:
+def read_object(
+    file: str, type: str | None = None, btf: str | None = None, byteorder: ByteOrder | None = None
+) -> Object:
     """The programs of a file: an ELF object, or one program as assembler text or bytecode.
 
     An object is relocated for a machine whose types are in the file `btf`, or for the running ``kernel``.
+    `byteorder` is that of bytecode; the others say theirs, and it is an error to say it of them.
     """
     (name, suffix), types = splitext(basename(file)), None
     if btf is not None:
@@ -86,17 +90,18 @@ def read_object(file: str, type: str | None = None, btf: str | None = None) -> O
         with blaming(btf):
             types = read_target(btf)
     with blaming(file):
+        if byteorder is not None and suffix != BYTECODE:
+            raise Failure("--byteorder is for bytecode alone (NAME.bin): this says its own", Status.BAD_INPUT)
         if suffix == ASSEMBLER:
             from pybpf.asm import assemble
 
             program = assemble(read_text(file), type=type, name=name)
-            return Object(
-                {program.name: program}, {spec.name: spec for spec in program.maps}, program.license
-            )
+            maps = {spec.name: spec for spec in program.maps}
+            return Object({program.name: program}, maps, program.license, byteorder=program.byteorder)
         data = read_bytes(file)
         if suffix == BYTECODE and not data.startswith(_ELF_MAGIC):
-            program = Program.from_bytes(data, type=type, name=name)
-            return Object({program.name: program})
+            program = Program.from_bytes(data, type=type, name=name, byteorder=byteorder or "little")
+            return Object({program.name: program}, byteorder=program.byteorder)
         return load(data, type=type, btf=types)
 
 

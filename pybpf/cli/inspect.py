@@ -11,6 +11,7 @@ from pybpf.cli.contents import as_text
 from pybpf.cli.describe import describe
 from pybpf.cli.files import blaming, read_object
 from pybpf.cli.output import has_room, print_json, print_table, printable, say
+from pybpf.instruction import ByteOrder
 
 _LONGEST: Final = 60
 """Characters of a value that a table shows."""
@@ -26,13 +27,14 @@ _LONGEST: Final = 60
 @options.file
 @options.type_
 @options.btf
+@options.byteorder
 @options.format_
-def command(file: str, type: str | None, btf: str | None, format: str) -> None:
+def command(file: str, type: str | None, btf: str | None, byteorder: ByteOrder | None, format: str) -> None:
     """Show the programs, maps, types and variables of an object, and what of it pybpf does not support.
 
     Nothing is verified or run, and the exit status is 0 for every file that can be read.
     """
-    object = read_object(file, type, btf)
+    object = read_object(file, type, btf, byteorder)
     with blaming(file):
         holds = describe(object)
     if format == "json":

@@ -84,6 +84,11 @@ btf: Final = click.option(
     type=click.Path(),
     help="Whose types CO-RE relocations follow: a file with BTF, or 'kernel' for the running one.",
 )
+byteorder: Final = click.option(
+    "--byteorder",
+    type=click.Choice(["little", "big"]),
+    help="Of bytecode alone (NAME.bin), which does not say it: little unless given.",
+)
 isa: Final = click.option(
     "--isa",
     type=click.Choice(["v1", "v2", "v3", "v4"]),

@@ -11,6 +11,7 @@ from pybpf.cli import options
 from pybpf.cli.files import blaming, choose_one, read_object
 from pybpf.cli.judge import accepted, judge
 from pybpf.cli.output import complain
+from pybpf.instruction import ByteOrder
 
 if TYPE_CHECKING:
     from pybpf.cli.execute import Outcome
@@ -44,6 +45,7 @@ _PASSING: Final = ("match", "PASS")
 )
 @options.type_
 @options.btf
+@options.byteorder
 @click.option("--maps", is_flag=True, help="Print what the maps hold in the end.")
 @click.option(
     "--write",
@@ -94,6 +96,7 @@ def command(
     capture: str,
     type: str | None,
     btf: str | None,
+    byteorder: ByteOrder | None,
     maps: bool,
     target: str | None,
     verdicts: tuple[str, ...],
@@ -118,7 +121,7 @@ def command(
         raise click.UsageError("--verdict says which packets to write: it needs --write FILE")
     times = Times()
     with times.stage("load"):
-        object = read_object(file, type, btf)
+        object = read_object(file, type, btf, byteorder)
         program = choose_one(file, object, name)
     with times.stage("verify"):
         judgement = judge(program)

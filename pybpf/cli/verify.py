@@ -16,6 +16,7 @@ from pybpf.cli.judge import STATUS, Judgement, Row, judge
 from pybpf.cli.output import Progress, print_json, printable, say
 from pybpf.cli.status import worst
 from pybpf.errors import VerifierError
+from pybpf.instruction import ByteOrder
 from pybpf.program import SourceLine
 from pybpf.verifier.explain import Explanation, Step
 
@@ -43,6 +44,7 @@ _COLOUR: Final = {
 @options.program
 @options.type_
 @options.btf
+@options.byteorder
 @options.isa
 @options.policy
 @options.format_
@@ -60,6 +62,7 @@ def command(
     name: str | None,
     type: str | None,
     btf: str | None,
+    byteorder: ByteOrder | None,
     isa: str | None,
     policy: dict[str, int],
     format: str,
@@ -72,7 +75,7 @@ def command(
     Without PROGRAM, every program of FILE is verified: a line each, and a summary. The exit status is 1 if one is rejected
     (or so large that the verifier gave up), otherwise 3 if one uses something that pybpf does not know, otherwise 0.
     """
-    object = read_object(file, type, btf)
+    object = read_object(file, type, btf, byteorder)
     programs = choose(file, object, name) if certificate is None else [choose_one(file, object, name)]
     if isa is not None:
         policy["isa"] = int(isa.removeprefix("v"))

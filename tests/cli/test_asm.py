@@ -108,6 +108,24 @@ def test_bytecode_can_be_read_again(pybpf: Run, tmp_path: Path) -> None:
     assert pybpf("verify", "--type", "filter", path).status == 2
 
 
+def test_bytecode_of_a_big_endian_machine(pybpf: Run, tmp_path: Path) -> None:
+    """Bytecode does not say its byte order: one has to. What does say it is not asked."""
+    text = source(tmp_path, ".type filter\n.byteorder big\nr0 = 1\nexit")
+    code = tmp_path / "program.bin"
+    assert pybpf("asm", text).status == 0
+    assert code.read_bytes() == bytes.fromhex("b700000000000001 9500000000000000")
+    assert "r0 = 16777216" in pybpf("disasm", code).out
+    assert "r0 = 1\n" in pybpf("disasm", "--byteorder", "big", code).out
+    assert pybpf("inspect", code).out.startswith(f"{code}: little-endian")
+    for told in (("--byteorder", "big", code), (text,)):
+        assert pybpf("inspect", *told).out.startswith(f"{told[-1]}: big-endian")
+        assert pybpf("verify", "--type", "filter", *told).status == 0
+    for whole in (text, compiled("p0f")):
+        ran = pybpf("verify", "--byteorder", "big", whole)
+        assert (ran.status, ran.err.count("\n")) == (2, 1)
+        assert "this says its own" in ran.err
+
+
 def test_disasm_shows_source_slots_and_bytes(pybpf: Run) -> None:
     plain = pybpf("disasm", "--no-source", compiled("p0f")).out
     assert "; examples/" not in plain
