@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Final
 
+from pybpf.btf.layout import Layouts, round_up
 from pybpf.btf.types import Btf, Kind, Type
 from pybpf.errors import ElfError
 
@@ -14,13 +16,17 @@ _TRANSPARENT: Final = frozenset({*_QUALIFIER, Kind.TYPE_TAG, Kind.DECL_TAG})
 _INDENT: Final = "    "
 _MAX_TYPES: Final = 20_000
 _MAX_DEPTH: Final = 64
+_MAX_PADDING: Final = 4096
+"""Bits; what is longer is a comment."""
+_WORD: Final = 64
 
 
 def format_type(btf: Btf, id: int, name: str = "", *, body: bool = True) -> str:
     """A type as a C declaration of `name`, such as ``const char *name[8]``.
 
     `body` writes out the members of a struct, union or enumeration, and what a typedef stands for; a struct without a name
-    is written out wherever it is. A declaration's tag is the declaration that it belongs to, with the tag behind. Raises `ElfError` for ids that do not exist and for types that contain themselves.
+    is written out wherever it is. Members stand where the type has them: where a compiler would place them elsewhere, padding and
+    ``packed`` are written. A declaration's tag is the declaration that it belongs to, with the tag behind. Raises `ElfError` for ids that do not exist and for types that contain themselves.
     """
     printer = _Printer(btf)
     type_ = btf[id]
@@ -38,6 +44,10 @@ class _Printer:
     btf: Btf
     left: int = _MAX_TYPES
     depth: int = 0
+    layouts: Layouts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.layouts = Layouts(self.btf)
 
     def tagged(self, tag: Type, name: str, *, body: bool) -> str:
         """What a declaration's tag belongs to: a declaration, a member, or a parameter."""
@@ -96,16 +106,25 @@ class _Printer:
         self.depth += 1
         lines = self._enumerators(type_) if type_.kind in (Kind.ENUM, Kind.ENUM64) else self._members(type_)
         self.depth -= 1
-        return "\n".join([f"{head} {{", *lines, f"{_INDENT * self.depth}}}"])
+        packed = " __attribute__((packed))" if self.layouts.packed(type_) else ""
+        return "\n".join([f"{head} {{", *lines, f"{_INDENT * self.depth}}}{packed}"])
 
     def _enumerators(self, type_: Type) -> list[str]:
         return [f"{_INDENT * self.depth}{member.name} = {member.value}," for member in type_.members]
 
     def _members(self, type_: Type) -> list[str]:
-        return [
-            f"{_INDENT * self.depth}{self.declare(member.type, member.name)}{f' : {member.size}' if member.size else ''};"
-            for member in type_.members
-        ]
+        lines, indent, packed, at = [], _INDENT * self.depth, self.layouts.packed(type_), 0
+        for member in type_.members:
+            if type_.kind is Kind.STRUCT:
+                place = self.layouts.natural(at, member, packed)
+                lines += [indent + line for line in _padding(at, place, member.offset)]
+                at = member.offset + self.layouts.bits(member)
+            width = f" : {member.size}" if member.size else ""
+            lines.append(f"{indent}{self.declare(member.type, member.name)}{width};")
+        if type_.kind is Kind.STRUCT:
+            end = round_up(at, 8 if packed else self.layouts.alignment(type_.id))
+            lines += [indent + line for line in _padding(at, end, 8 * type_.size)]
+        return lines
 
     def _parameters(self, prototype: Type) -> str:
         self.depth += 1
@@ -115,6 +134,22 @@ class _Printer:
         ]
         self.depth -= 1
         return ", ".join(parameters) or "void"
+
+
+def _padding(at: int, natural: int, to: int) -> Iterator[str]:
+    """What moves a member to the bit `to`, where the compiler would place it at `natural`; `at` is the end of the one before.
+
+    Bit-fields without names, none of which crosses a word: they change neither the alignment nor the members.
+    """
+    if to <= natural:
+        return
+    if to - at > _MAX_PADDING:
+        yield f"/* {(to - at) // 8} bytes that no member has */"
+        return
+    while at < to:
+        end = min(to, at // _WORD * _WORD + _WORD)
+        yield f"long : {end - at};"
+        at = end
 
 
 def _attribute(name: str, tag: Type) -> str:

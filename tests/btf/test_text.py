@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pybpf import ElfError
-from pybpf.btf import Btf, Kind, format_type
+from pybpf.btf import Btf, Kind, Type, format_type
 from tests.btf.builder import BtfBuilder
 from tests.btf.conftest import read
 
@@ -32,6 +32,73 @@ def test_every_named_type_as_bpftool_prints_it(compiled: Path, tool: Callable[[s
     ours = [format_type(btf, type.id) + ";" for type in btf if type.kind in NAMED and type.name]
     assert len(ours) > 6
     assert [text for text in ours if squeezed(text) not in theirs] == []
+
+
+LAYOUTS = """
+typedef unsigned char u8; typedef unsigned short u16; typedef unsigned int u32; typedef unsigned long long u64;
+#define packed_ __attribute__((packed))
+#define aligned_(n) __attribute__((aligned(n)))
+struct plain { u8 a; u16 b; u32 c; u64 d; u8 e; };
+struct packed_one { u8 a; u32 b; u8 c[3]; u64 d; } packed_;
+struct packed_end { u64 a; u8 b; } packed_;
+struct packed_pointer { u16 a; void *p; } packed_;
+struct of_packed { u8 a; struct packed_end b; u32 c; };
+struct aligned_member { u8 a; u64 b aligned_(32); u8 c; };
+struct aligned_whole { u64 a; } aligned_(64);
+struct of_aligned { u8 a; struct aligned_whole b; };
+struct line { u32 a; u32 b aligned_(64); u8 c; } aligned_(128);
+struct nothing_named { u64 : 64; u64 : 64; } aligned_(8);
+struct timed { u32 a; struct nothing_named t; u8 b; };
+struct bits { u32 a : 3; u32 b : 7; u32 : 4; u32 c : 18; u8 d : 2; u32 : 0; u8 e; u64 f : 40; u64 g : 30; };
+struct bits_packed { u8 a : 3; u32 b : 17; u16 c; } packed_;
+struct bits_apart { u32 a : 3; u32 : 0; u32 b : 3; };
+struct inner { u16 a; struct { u8 x; u32 y; } packed_; union { u8 s[3]; u16 t; } u; u8 last[]; };
+union either { u8 a[5]; u32 b; };
+union either_packed { u8 a[5]; u32 b; } packed_;
+struct wide { __int128 a; u8 b; };
+struct empty {};
+"""
+
+
+@pytest.mark.oracle
+def test_layouts(tool: Callable[[str], str], tmp_path: Path):
+    """What is printed has the members where the type has them: a compiler that reads it lays it out as it was."""
+
+    def compiled(text: str) -> dict[str, Type]:
+        tags = re.findall(r"^(struct|union) (\w+) {", text, re.M)
+        (tmp_path / "a.c").write_text(text + "\n" + "\n".join(f"{kind} {tag} v_{tag};" for kind, tag in tags))
+        options = [tool("clang-22"), "-target", "bpfel", "-g", "-c", "a.c", "-o", "a.o"]
+        subprocess.run(options, cwd=tmp_path, check=True)
+        btf = read(tmp_path / "a.o")
+        assert btf is not None
+        types = {type.name: type for type in btf if type.kind in (Kind.STRUCT, Kind.UNION) and type.name}
+        assert types.keys() >= {tag for _, tag in tags}
+        printed["text"] = "".join(f"{format_type(btf, types[tag].id)};\n" for _, tag in tags)
+        return types
+
+    def shape(type: Type) -> tuple[int, list[tuple[str, int, int]]]:
+        return type.size, [(member.name, member.offset, member.size) for member in type.members]
+
+    printed: dict[str, str] = {}
+    first = compiled(LAYOUTS)
+    names = LAYOUTS[: LAYOUTS.index("#define")]
+    text = printed["text"]
+    second = compiled(names + text)
+    assert {name: shape(type) for name, type in second.items()} == {
+        name: shape(type) for name, type in first.items()
+    }
+    assert printed["text"] == text
+    assert text.count("packed") > 6
+    assert not re.search(r"struct plain {[^}]*(long :|})[^;]*packed", text)
+
+
+def test_gaps_are_bounded():
+    """A size of gigabytes is no reason to write lines of padding for ever."""
+    builder = BtfBuilder()
+    number = builder.int("int")
+    huge = builder.struct("huge", 1 << 31, ("a", number, 0))
+    text = format_type(Btf.parse(builder.build()), huge)
+    assert text == "struct huge {\n    int a;\n    /* 2147483644 bytes that no member has */\n}"
 
 
 @pytest.fixture
