@@ -39,14 +39,13 @@ class Effort:
     """How much an attempt may spend before it gives up precision. None is without limit.
 
     `widths`: how many states are kept at a block before those are joined that differ in nothing but ranges of numbers; in
-    constants; in offsets and proofs; in anything. `unroll`: visits of a loop's head followed one by one. `loops` is the part of
-    the budget that a program with loops may use. `lasting`: what was
-    proved of the packet outlives the pointers that it is about; always where the program is given the length to compare.
+    constants; in offsets and proofs; in anything. `unroll`: visits of a loop's head followed one by one. `share`: the part of the
+    budget that the attempt may use. `lasting`: what was proved of the packet outlives the pointers that it is about; always where the program is given the length to compare.
     """
 
     widths: tuple[int, int, int, int] | None
     unroll: int | None
-    loops: float = 1.0
+    share: float = 1.0
     lasting: bool = True
 
 
@@ -54,7 +53,7 @@ LADDER: Final = (
     Effort((1, 2, 128, 256), 16, lasting=False),
     Effort((1, 12, 128, 256), 16, lasting=False),
     Effort((16, 64, 256, 512), 1024),
-    Effort(None, None, loops=0.2),
+    Effort(None, None, share=0.07),
 )
 """Attempts in order: each is a proof of its own, and only one that lost precision is followed by the next.
 
@@ -142,8 +141,7 @@ class Exploration:
         """Whether states were joined or widened."""
         self.blocks = self.walk.blocks
         self.loops_exist = any(block.loops for block in self.blocks.values())
-        share = effort.loops if self.loops_exist else 1.0
-        self.budget = int(transfer.policy.max_states * share)
+        self.budget = int(transfer.policy.max_states * effort.share)
         self._pending: dict[Place, list[tuple[State, Node | None]]] = {}
         self._queue: list[tuple[tuple[int, ...], Place]] = []
         self._done: dict[tuple[Place, tuple[Node, ...]], list[Node]] = {}
@@ -238,7 +236,8 @@ class Exploration:
         tags = state.tags
         for index, cell in enumerate(state.cells):
             if (
-                isinstance(cell, Number)
+                cell is not None
+                and isinstance(cell, Number)
                 and cell.value is not None
                 and cell.form
                 and cell.bases.isdisjoint(tags)

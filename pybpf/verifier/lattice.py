@@ -94,6 +94,8 @@ class Lattice:
         if fresh:
             state.rename(self.values, fresh)
         for index, cell in enumerate(state.cells):
+            if cell is None:
+                continue
             if isinstance(cell, Number) and cell.form is None and cell.value is None:
                 state.cells[index] = self.values.defined(cell.scalar, (*name, index))
             elif isinstance(cell, Pointer) and cell.atoms is None:
@@ -103,7 +105,9 @@ class Lattice:
 
     def names_of_numbers(self, state: State) -> frozenset[Atom]:
         """What the numbers of the current frame are known by."""
-        return frozenset[Atom]().union(*(cell.bases for cell in state.cells if isinstance(cell, Number)))
+        return frozenset[Atom]().union(
+            *(cell.bases for cell in state.cells if cell is not None and isinstance(cell, Number))
+        )
 
     def widen(self, old: State, new: State, place: int, limits: Sequence[int]) -> State:
         """A state that covers both, with every bound that moved pushed to the next limit, so that soon none moves."""

@@ -38,7 +38,7 @@ def change(before: State, after: State) -> Change:
     """How the numbers of a head's state changed until the head is reached again."""
     changes: dict[tuple[int, str], int] = {}
     for cell, (a, b) in enumerate(zip(before.cells, after.cells, strict=True)):
-        if not (isinstance(a, Number) and isinstance(b, Number)):
+        if a is None or not (isinstance(a, Number) and isinstance(b, Number)):
             continue
         if a.value is not None and b.value is not None:
             changes[cell, "u"] = b.value - a.value
