@@ -65,5 +65,7 @@ def layout_of(spec: MapSpec) -> ArrayLayout | HashLayout:
 
 def _type(spec: MapSpec) -> type[ArrayMap] | type[HashMap]:
     if spec.type not in TYPES:
-        raise UnsupportedError(f"map {spec.name!r}: type {spec.type!r} is not known", f"map type {spec.type}")
+        raise UnsupportedError(
+            f"map {spec.name!r}: maps of type {spec.type!r} cannot be made", f"map type {spec.type}"
+        )
     return TYPES[spec.type]

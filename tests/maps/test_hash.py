@@ -227,5 +227,5 @@ def test_specs_that_are_no_hash_table_are_refused(spec: MapSpec, reason: str) ->
 
 
 def test_unknown_types_are_unsupported() -> None:
-    with pytest.raises(UnsupportedError, match=r"^map 'm': type 'lru_hash' is not known$"):
+    with pytest.raises(UnsupportedError, match=r"^map 'm': maps of type 'lru_hash' cannot be made$"):
         maps.create(MapSpec("m", "lru_hash", 4, 4, 4))
