@@ -124,19 +124,13 @@ _CALL: Final = f"  %outcome = call {RESULT} @program(ptr %state, ptr %packet, i6
 
 
 def _packet(name: str, number: str) -> str:
-    """A packet's length and where it is, under a prefix, and whether it is such that the program may be given it."""
+    """A packet's length and where it is, under a prefix."""
     return f"""  {name}offset.slot = getelementptr inbounds i64, ptr %offsets, i64 {number}
   {name}offset = load i64, ptr {name}offset.slot
   {name}length.slot = getelementptr inbounds i32, ptr %lengths, i64 {number}
   {name}length.narrow = load i32, ptr {name}length.slot
   {name}length = zext i32 {name}length.narrow to i64
-  {name}begins = icmp ule i64 {name}offset, %size
-  {name}behind = add i64 {name}offset, {name}length
-  {name}ends = icmp ule i64 {name}behind, %size
-  {name}short = icmp ule i64 {name}length, %limit
-  {name}inside = and i1 {name}begins, {name}ends
-  {name}fits = and i1 {name}inside, {name}short
-  {name}arrived = getelementptr i8, ptr %base, i64 {name}offset
+  {name}arrived = getelementptr inbounds i8, ptr %base, i64 {name}offset
 """
 
 
@@ -183,13 +177,7 @@ fetch:
 
 loop:
   %i = phi i64 [ %start, %block ], [ %start, %fetch ], [ %next, %done ]
-  %offset.slot = getelementptr inbounds i64, ptr %offsets, i64 %i
-  %offset = load i64, ptr %offset.slot
-  %length.slot = getelementptr inbounds i32, ptr %lengths, i64 %i
-  %length.narrow = load i32, ptr %length.slot
-  %length = zext i32 %length.narrow to i64
-  %arrived = getelementptr inbounds i8, ptr %base, i64 %offset
-  br label %place
+{_packet("%", "%i")}  br label %place
 """
     after = """  %more = icmp ult i64 %next, %end
   br i1 %more, label %loop, label %block.end
@@ -198,7 +186,7 @@ block.end:
   %further = icmp ult i64 %next, %n
   br i1 %further, label %block, label %all
 """
-    return before, f"  %outcome = call {RESULT} @program(ptr %state, ptr %packet, i64 %length)\n", after
+    return before, _CALL, after
 
 
 def _comparing(conjunction: Conjunction) -> tuple[str, str, str]:
@@ -222,8 +210,7 @@ watch:
   %before = phi i64 [ 0, %block ], [ %byte, %watched ]
   %costly = phi i64 [ 0, %block ], [ %costly.next, %watched ]
 {_prefetch("%j", "%j.")}{_packet("%j.", "%j")}  %j.long = icmp uge i64 %j.length, {conjunction.end}
-  %j.good = and i1 %j.fits, %j.long
-  br i1 %j.good, label %watch.at, label %watched
+  br i1 %j.long, label %watch.at, label %watched
 
 watch.at:
   %j.differs = call i64 @differs(ptr %j.arrived)
@@ -252,15 +239,14 @@ go:
 both:
   %k = phi i64 [ %start, %go ], [ %k.next, %answered ]
 {_prefetch("%k", "%k.")}{_packet("%k.", "%k")}  %k.long = icmp uge i64 %k.length, {conjunction.end}
-  %k.good = and i1 %k.fits, %k.long
-  br i1 %k.good, label %compare, label %loop, !prof !0
+  br i1 %k.long, label %compare, label %loop, !prof !0
 
 compare:
-  %differs = call i64 @differs(ptr %k.arrived)
-  %equal = icmp eq i64 %differs, 0
   %k.outcome = call {RESULT} @rest(ptr %state, ptr %k.arrived, i64 %k.length)
   %k.value = extractvalue {RESULT} %k.outcome, 0
   %k.over = extractvalue {RESULT} %k.outcome, 1
+  %differs = call i64 @differs(ptr %k.arrived)
+  %equal = icmp eq i64 %differs, 0
   br i1 %k.over, label %again, label %answered, !prof !{{!"branch_weights", i32 1, i32 2000000}}
 
 again:
@@ -278,7 +264,7 @@ answered:
 
 loop:
   %i = phi i64 [ %start, %go ], [ %k, %both ], [ %k, %again ], [ %next, %done ]
-{_prefetch("%i")}{_packet("%", "%i")}  br i1 %fits, label %place, label %stop, !prof !0
+{_prefetch("%i")}{_packet("%", "%i")}  br label %place
 """
     after = """  %more = icmp ult i64 %next, %end
   br i1 %more, label %loop, label %block.end
@@ -296,8 +282,6 @@ def _by_block(split: Split) -> tuple[str, str, str]:
     n, size = split.number, hint_ir.size(split.layout)
     before = f"""begin:
   %hints = alloca [{size} x i8], align 64
-  %places = alloca [{hint_ir.BLOCK} x ptr], align 64
-  %sizes = alloca [{hint_ir.BLOCK} x i64], align 64
   store i32 0, ptr %hints, align 4
   %slot.hint = getelementptr inbounds i8, ptr %hints, i64 {hint_ir.SLOT}
   store i32 0, ptr %slot.hint, align 4
@@ -315,70 +299,41 @@ fresh:
   br label %block
 
 block:
-  %start = phi i64 [ 0, %begin ], [ 0, %fresh ], [ %next, %block.end ]
+  %start = phi i64 [ 0, %begin ], [ 0, %fresh ], [ %end, %block.end ]
+  %full = add nuw i64 %start, {hint_ir.BLOCK}
+  %end = call i64 @llvm.umin.i64(i64 %full, i64 %n)
   %left = sub nuw i64 %n, %start
-  %whole = icmp ugt i64 %left, {hint_ir.BLOCK}
-  %part = select i1 %whole, i64 {hint_ir.BLOCK}, i64 %left
   %whole.next = icmp uge i64 %left, {2 * hint_ir.BLOCK}
   %distance = select i1 %whole.next, i64 {hint_ir.BLOCK}, i64 0
   %later = getelementptr i64, ptr %offsets, i64 %distance
-  br label %look
+  br i1 %splits, label %look, label %loop
 
 look:
-  %j = phi i64 [ 0, %block ], [ %j.next, %looked ]
-  %j.number = add nuw i64 %start, %j
-{_packet("%j.", "%j.number")}  br i1 %j.fits, label %keep, label %looked.all, !prof !0
-
-keep:
-  %j.place = getelementptr inbounds ptr, ptr %places, i64 %j
-  store ptr %j.arrived, ptr %j.place, align 8
-  %j.size = getelementptr inbounds i64, ptr %sizes, i64 %j
-  store i64 %j.length, ptr %j.size, align 8
-  br i1 %splits, label %search, label %looked
-
-search:
-  %j.hint = getelementptr inbounds i32, ptr %hints, i64 %j
+  %j = phi i64 [ %start, %block ], [ %j.next, %look ]
+{_packet("%j.", "%j")}  %j.within = sub nuw nsw i64 %j, %start
+  %j.hint = getelementptr inbounds i32, ptr %hints, i64 %j.within
   call void @ahead(ptr %state, ptr %j.arrived, i64 %j.length, ptr %j.hint)
-  br label %looked
-
-looked:
-  %j.next = add nuw nsw i64 %j, 1
-  %j.more = icmp ult i64 %j.next, %part
-  br i1 %j.more, label %look, label %looked.all
-
-looked.all:
-  %good = phi i64 [ %j, %look ], [ %j.next, %looked ]
-  br i1 %splits, label %hash, label %go
+  %j.next = add nuw i64 %j, 1
+  %j.more = icmp ult i64 %j.next, %end
+  br i1 %j.more, label %look, label %hash
 
 hash:
   call void @map_ahead_{n}(ptr %map, ptr %hints)
-  br label %go
-
-go:
   br label %loop
 
 loop:
-  %within = phi i64 [ 0, %go ], [ %within.next, %done ]
-  %i = add nuw i64 %start, %within
-  %some = icmp ult i64 %within, %good
-  br i1 %some, label %fetch, label %stop, !prof !0
-
-fetch:
-{_prefetch("%i")}  %place.slot = getelementptr inbounds ptr, ptr %places, i64 %within
-  %arrived = load ptr, ptr %place.slot, align 8
-  %size.slot = getelementptr inbounds i64, ptr %sizes, i64 %within
-  %length = load i64, ptr %size.slot, align 8
+  %i = phi i64 [ %start, %block ], [ %start, %hash ], [ %next, %done ]
+{_prefetch("%i")}{_packet("%", "%i")}  %within = sub nuw nsw i64 %i, %start
   %row = select i1 %splits, i64 %within, i64 0
   %hint = getelementptr inbounds i32, ptr %hints, i64 %row
   br label %place
 """
     call = f"  %outcome = call {RESULT} @program(ptr %state, ptr %packet, i64 %length, ptr %hint)\n"
-    after = """  %within.next = add nuw nsw i64 %within, 1
-  %more = icmp ult i64 %within.next, %part
+    after = """  %more = icmp ult i64 %next, %end
   br i1 %more, label %loop, label %block.end
 
 block.end:
-  %further = icmp ult i64 %next, %n
+  %further = icmp ult i64 %end, %n
   br i1 %further, label %block, label %all
 """
     return before, call, after
