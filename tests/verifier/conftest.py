@@ -2,7 +2,7 @@
 
 ``proved.json`` keeps, for each proof, the functions of the verifier that ran while it was made, and a digest of their sources and of
 the proof's own. Where the digest is still that, the test is skipped, for it would show what was shown. ``make proofs``
-(PYBPF_PROOFS=all in the environment) makes all proofs and writes the file.
+(PYBPF_PROOFS=all in the environment) makes all proofs and writes the file; PYBPF_PROOFS=changed makes and writes those that do not stand.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 FILE = Path(__file__).with_name("proved.json")
-ALL = os.environ.get("PYBPF_PROOFS") == "all"
+MODE = os.environ.get("PYBPF_PROOFS", "")
 COVERED = ("tnum", "view", "scalar")
 """The modules that proofs are about."""
 GROUND = ("symbolic.py", "proofs.py")
@@ -31,14 +31,14 @@ GROUND = ("symbolic.py", "proofs.py")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
-    """Skip a proof that stands, make one that does not, and remember it if all are made."""
+    """Skip a proof that stands, make one that does not, and remember it if asked to."""
     if pyfuncitem.get_closest_marker("proof") is None:
         return (yield)
     name = pyfuncitem.nodeid.rpartition("/")[2]
     entry = _table().get(name)
-    if not ALL and entry is not None and _digest(pyfuncitem, entry["functions"]) == entry["digest"]:
+    if MODE != "all" and entry is not None and _digest(pyfuncitem, entry["functions"]) == entry["digest"]:
         pytest.skip("proved as it stands")
-    if not ALL:
+    if not MODE:
         return (yield)
     seen: set[str] = set()
     sys.setprofile(lambda frame, event, arg: _note(frame, event, seen))

@@ -15,7 +15,7 @@ z3 = pytest.importorskip("z3", reason="z3-solver is not installed")
 
 from pybpf.verifier import scalar, tnum, view  # noqa: E402
 from pybpf.verifier.scalar import Numbers  # noqa: E402
-from tests.verifier.proofs import CONDITIONS, any_view, cut, in_tnum, in_view, literal  # noqa: E402
+from tests.verifier.proofs import CONDITIONS, any_view, cut, in_tnum, in_view, integer, literal  # noqa: E402
 from tests.verifier.symbolic import Int, Paths, greatest, least, number  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.proof]
@@ -326,13 +326,35 @@ def test_join(side: int) -> None:
     paths.run(lambda: is_in(x, numbers.join(*pair)))
 
 
-def test_widening() -> None:
-    """A widened number holds the newer one, whatever it was before."""
+@pytest.mark.parametrize("limits", [(), (0,), (-(1 << 31), 0, 255, 1 << 40)], ids=len)
+def test_limits(limits: tuple[int, ...]) -> None:
+    """The next limit is not on the wrong side of a bound, unless the bound is outside of what there is."""
+    paths = Paths()
+    x: Any = integer("x", W + 1)
+    end: Any = integer("end", W + 1)
+    paths.run(lambda: z3.Implies(x.term >= end.term, literal(scalar._below(limits, x, end)).term <= x.term))
+    paths.run(lambda: z3.Implies(x.term <= end.term, literal(scalar._above(limits, x, end)).term >= x.term))
+
+
+def test_widening(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A widened number holds the newer one, whatever it was before and whatever the limits."""
     paths = Paths()
     old, new = any_scalar(paths, "old"), any_scalar(paths, "new")
     x = one_of(paths, "x", new)
     numbers = Symbolic()
-    paths.run(lambda: is_in(x, numbers.widen(old, new, (-(1 << 31), 0, 1 << 40))))
+
+    def limit(name: str, *, below: bool) -> Any:
+        def next_one(limits: Any, at: Int, end: Any) -> Int:
+            found = integer(f"{name}{at.term.get_id()}", W + 1)
+            order = found.term <= at.term if below else found.term >= at.term
+            Paths.current.assume(z3.And(order, found.term >= end if below else found.term <= end))
+            return found
+
+        return next_one
+
+    monkeypatch.setattr(scalar, "_below", limit("below", below=True))
+    monkeypatch.setattr(scalar, "_above", limit("above", below=False))
+    paths.run(lambda: is_in(x, numbers.widen(old, new, ())))
 
 
 def test_inclusion() -> None:
