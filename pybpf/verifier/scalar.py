@@ -66,7 +66,7 @@ class Numbers:
         return scalar
 
     def unsigned(self, low: int, high: int) -> Scalar:
-        """low <= x <= high."""
+        """low <= x <= high, as unsigned numbers; not empty."""
         scalar = self._ranges.get((low, high))
         if scalar is None:
             wide = views.top(self.width)._replace(umin=low, umax=high)
@@ -74,7 +74,7 @@ class Numbers:
         return scalar
 
     def signed(self, low: int, high: int) -> Scalar:
-        """low <= signed(x) <= high."""
+        """low <= signed(x) <= high; not empty."""
         return self._must(
             self.make(views.top(self.width)._replace(smin=low, smax=high), views.top(self.half))
         )
@@ -113,7 +113,9 @@ class Numbers:
         return views.intersect(self.half, narrow, views.zero_extend(self.half, self._low(wide), self.half))
 
     def _low(self, wide: View) -> View:
-        """The lower half of a wide view as a narrow one."""
+        """The lower half of a wide view as a narrow one: its bits; its unsigned range as `zero_extend` cuts it; its signed range where all of
+        it fits, or where both ends are in one stretch in which lower halves keep the order of signed numbers.
+        """
         h = self.half
         cut = views.zero_extend(self.width, wide, h)
         narrow = views.top(h)._replace(value=cut.value, mask=cut.mask, umin=cut.umin, umax=cut.umax)
@@ -149,6 +151,9 @@ class Numbers:
         return result
 
     def _compute(self, code: str, width: int, a: Scalar, b: Scalar) -> Scalar:
+        """Views of the result from the views of the operands: at half width from the narrow ones alone. At full width the lower half of
+        the result is computed apart only where it depends on nothing but the lower halves of the operands.
+        """
         operation = views.OPS[code]
         if width == self.half:
             x, y = a.narrow, b.narrow
@@ -172,6 +177,7 @@ class Numbers:
         return self._result(wide, narrow)
 
     def _fold(self, code: str, a: int, b: int, width: int) -> int:
+        """What the instruction computes."""
         return semantics.ALU[code](a, b, width) & ((1 << width) - 1)
 
     def _sign_extended(self, b: Scalar, bits: int) -> View:
@@ -183,14 +189,16 @@ class Numbers:
         return wide if both is None else both
 
     def zero_extended(self, narrow: View) -> Scalar:
-        """A number whose upper half is zero."""
+        """A number whose upper half is zero: its lower half is the whole, as an unsigned number."""
         wide = views.top(self.width)._replace(
             value=narrow.value, mask=narrow.mask, umin=narrow.umin, umax=narrow.umax
         )
         return self._must(self.make(wide, narrow))
 
     def end(self, code: str, bits: int, a: Scalar) -> Scalar:
-        """The byte order of the lower `bits` changed (le only cuts), zero above."""
+        """The byte order of the lower `bits` changed (le only cuts), zero above. What is known of a bit moves with it; of ranges nothing is
+        left.
+        """
         wide = a.wide
         if a.value is not None:
             return self.constant(semantics.END[code](a.value, bits))
@@ -218,6 +226,7 @@ class Numbers:
         return self._refined[key]
 
     def _refine(self, code: str, width: int, a: Scalar, b: Scalar) -> tuple[Scalar, Scalar] | None:
+        """A comparison at half width is one of the narrow views; at full width one of the wide, and equal numbers have equal halves."""
         if width == self.half:
             narrow = views.refine(width, code, a.narrow, b.narrow)
             if narrow is None:
@@ -243,7 +252,7 @@ class Numbers:
         return None if both is None else both[0]
 
     def join(self, a: Scalar, b: Scalar) -> Scalar:
-        """A scalar that holds both."""
+        """A scalar that holds both: each view does."""
         if a is b:
             return a
         key = (a, b)
@@ -274,11 +283,13 @@ class Numbers:
 
 
 def _below(limits: Sequence[int], x: int, least: int) -> int:
+    """The greatest limit that is <= x, and at least `least`."""
     index = bisect_right(limits, x)
     return max(limits[index - 1], least) if index else least
 
 
 def _above(limits: Sequence[int], x: int, greatest: int) -> int:
+    """The least limit that is >= x, and at most `greatest`."""
     index = bisect_left(limits, x)
     return min(limits[index], greatest) if index < len(limits) else greatest
 
@@ -302,7 +313,7 @@ def _next_at_most(x: int, h: int, low: int, high: int) -> int:
 
 
 def includes(a: Scalar, b: Scalar) -> bool:
-    """Whether every number of b is one of a."""
+    """Whether every number of b is one of a: its views are included, one by one."""
     return a is b or (views.includes(a.wide, b.wide) and views.includes(a.narrow, b.narrow))
 
 

@@ -13,7 +13,7 @@ Tnum = tuple[int, int]
 
 
 def constant(x: int, w: int) -> Tnum:
-    """Exactly x."""
+    """Exactly x: no bit is unknown."""
     return x & ((1 << w) - 1), 0
 
 
@@ -24,7 +24,7 @@ def from_range(low: int, high: int) -> Tnum:
 
 
 def intersect(a: Tnum, b: Tnum) -> Tnum | None:
-    """The numbers in both, None where the known bits contradict."""
+    """The numbers in both: what either knows of a bit is known. None where both know a bit and disagree: no number is in both."""
     if (a[0] ^ b[0]) & ~a[1] & ~b[1]:
         return None
     mask = a[1] & b[1]
@@ -38,7 +38,7 @@ def join(a: Tnum, b: Tnum) -> Tnum:
 
 
 def includes(a: Tnum, b: Tnum) -> bool:
-    """Whether every number of b is one of a."""
+    """Whether every number of b is one of a: what a knows of a bit b knows too, and the same."""
     return not b[1] & ~a[1] and (b[0] & ~a[1]) == a[0]
 
 
@@ -90,31 +90,31 @@ def sub(a: Tnum, b: Tnum, w: int) -> Tnum:
 
 
 def and_(a: Tnum, b: Tnum) -> Tnum:
-    """a & b: one where both are, unknown where both may be one and not both are."""
+    """a & b: one where both are known to be, unknown where both may be one and not both are, zero where one is known to be."""
     ones = a[0] & b[0]
     return ones, (a[0] | a[1]) & (b[0] | b[1]) & ~ones
 
 
 def or_(a: Tnum, b: Tnum) -> Tnum:
-    """a | b: one where either is, unknown where either is and none is one."""
+    """a | b: one where either is known to be, unknown where either is unknown and none is one, zero where both are known to be."""
     ones = a[0] | b[0]
     return ones, (a[1] | b[1]) & ~ones
 
 
 def xor(a: Tnum, b: Tnum) -> Tnum:
-    """a ^ b: unknown where either is."""
+    """a ^ b: a bit is unknown where either is, since it changes with that one; the others are those of the known parts."""
     mask = a[1] | b[1]
     return (a[0] ^ b[0]) & ~mask, mask
 
 
 def shift_left(a: Tnum, k: int, w: int) -> Tnum:
-    """a << k, zeros come in."""
+    """a << k: every bit moves with what is known of it, zeros come in."""
     full = (1 << w) - 1
     return (a[0] << k) & full, (a[1] << k) & full
 
 
 def shift_right(a: Tnum, k: int) -> Tnum:
-    """a >> k, zeros come in."""
+    """a >> k: every bit moves with what is known of it, zeros come in."""
     return a[0] >> k, a[1] >> k
 
 
@@ -154,7 +154,7 @@ def _beyond(one: int, b: Tnum) -> Tnum:
 
 
 def byte_swap(a: Tnum, bits: int) -> Tnum:
-    """The lower `bits` with their bytes in reverse order, zero above."""
+    """The lower `bits` with their bytes in reverse order, zero above: every bit moves with what is known of it."""
     size, low = bits // 8, (1 << bits) - 1
 
     def swap(x: int) -> int:

@@ -54,7 +54,10 @@ def constant(w: int, x: int) -> View:
 
 @lru_cache(maxsize=1 << 16)
 def reduce(w: int, v: View) -> View | None:
-    """The tightest equal view that exchanging facts between the three parts gives, None for the empty set."""
+    """The tightest equal view that exchanging facts between the three parts gives, None for the empty set.
+
+    An exchange drops no number, and each but the last makes a part smaller, so it ends.
+    """
     while True:
         tighter = _exchange(w, v)
         if tighter is None or tighter == v:
@@ -89,7 +92,7 @@ def _exchange(w: int, v: View) -> View | None:
 
 
 def intersect(w: int, a: View, b: View) -> View | None:
-    """The numbers in both."""
+    """The numbers in both: those in every part of both."""
     bits = tnum.intersect(a.bits, b.bits)
     if bits is None:
         return None
@@ -100,7 +103,7 @@ def intersect(w: int, a: View, b: View) -> View | None:
 
 
 def join(w: int, a: View, b: View) -> View:
-    """A view that holds both sets."""
+    """A view that holds both sets: each part holds what either part does."""
     bits = tnum.join(a.bits, b.bits)
     joined = reduce(
         w,
@@ -246,7 +249,7 @@ _Bounds = Callable[[int, int, int, int, int], tuple[int, int]]
 
 
 def _bitwise(w: int, a: View, b: View, bits: tnum.Tnum, bounds: _Bounds) -> View:
-    """A bitwise operation on ranges of numbers of one sign each."""
+    """A bitwise operation: `bounds` holds for unsigned ranges, and signed numbers of one sign are one, in the same order."""
     full = (1 << w) - 1
     ranges = [
         bounds(w, c & full, d & full, e & full, f & full)
@@ -322,17 +325,17 @@ def _xor_bounds(w: int, a: int, b: int, c: int, d: int) -> tuple[int, int]:
 
 
 def and_(w: int, a: View, b: View) -> View:
-    """Bits by tnum, ranges by Warren's bounds."""
+    """Bits by tnum, ranges by the bounds of x & y for each pair of signs."""
     return _bitwise(w, a, b, tnum.and_(a.bits, b.bits), _and_bounds)
 
 
 def or_(w: int, a: View, b: View) -> View:
-    """Bits by tnum, ranges by Warren's bounds."""
+    """Bits by tnum, ranges by the bounds of x | y for each pair of signs."""
     return _bitwise(w, a, b, tnum.or_(a.bits, b.bits), _or_bounds)
 
 
 def xor(w: int, a: View, b: View) -> View:
-    """Bits by tnum, ranges by Warren's bounds."""
+    """Bits by tnum, ranges by the bounds of x ^ y for each pair of signs."""
     return _bitwise(w, a, b, tnum.xor(a.bits, b.bits), _xor_bounds)
 
 
@@ -349,6 +352,7 @@ def _shift(w: int, a: View, b: View, by: Callable[[int, View, int], View]) -> Vi
 
 
 def _lsh(w: int, a: View, k: int) -> View:
+    """A product with 2**k: monotone in either order as long as nothing is lost."""
     u, s = (a.umin << k, a.umax << k), (a.smin << k, a.smax << k)
     half = 1 << (w - 1)
     return _view(
@@ -360,10 +364,12 @@ def _lsh(w: int, a: View, k: int) -> View:
 
 
 def _rsh(w: int, a: View, k: int) -> View:
+    """A quotient by 2**k, rounded down: monotone in the unsigned order."""
     return _view(w, tnum.shift_right(a.bits, k), (a.umin >> k, a.umax >> k), None)
 
 
 def _arsh(w: int, a: View, k: int) -> View:
+    """The same of signed numbers. As bits: a logical shift, and copies of the sign, which is then at w - k, above."""
     bits = tnum.sign_extend(tnum.shift_right(a.bits, k), w - k, w)
     return _view(w, bits, None, (a.smin >> k, a.smax >> k))
 
@@ -374,22 +380,22 @@ def lsh(w: int, a: View, b: View) -> View:
 
 
 def rsh(w: int, a: View, b: View) -> View:
-    """Logical right shift is monotone in the unsigned order."""
+    """Logical right shift by each possible amount."""
     return _shift(w, a, b, _rsh)
 
 
 def arsh(w: int, a: View, b: View) -> View:
-    """Arithmetic right shift is monotone in the signed order."""
+    """Arithmetic right shift by each possible amount."""
     return _shift(w, a, b, _arsh)
 
 
 def neg(w: int, a: View, b: View) -> View:
-    """0 - a."""
+    """0 - a, by the argument for differences."""
     return sub(w, constant(w, 0), a)
 
 
 def sign_extend(w: int, a: View, bits: int) -> View:
-    """The lower `bits` of a, sign-extended: a itself if it fits."""
+    """The lower `bits` of a, sign-extended: a itself if every number of a fits, else any that does, with the bits by tnum."""
     half = 1 << (bits - 1)
     if -half <= a.smin and a.smax < half:
         return a
@@ -397,7 +403,9 @@ def sign_extend(w: int, a: View, bits: int) -> View:
 
 
 def zero_extend(w: int, a: View, bits: int) -> View:
-    """The lower `bits` of a, zero above: a itself if it fits."""
+    """The lower `bits` of a, zero above: a itself if it fits. Numbers between two that share the bits above share them too, and are in
+    the order of their lower bits.
+    """
     low = (1 << bits) - 1
     if a.umax <= low:
         return a
@@ -436,7 +444,8 @@ OPS: Final[dict[str, Callable[[int, View, View], View]]] = {
 def refine(w: int, code: str, a: View, b: View) -> tuple[View, View] | None:
     """What is left of two numbers once ``a code b`` is known to hold; None where it cannot hold.
 
-    `code` is a condition of the instruction table or ``jnset``, the opposite of ``jset``.
+    `code` is a condition of the instruction table or ``jnset``, the opposite of ``jset``. In an order, a is at most the greatest of b
+    and b at least the least of a, by one more where equal numbers do not satisfy it.
     """
     if code == "jeq":
         both = intersect(w, a, b)
@@ -478,7 +487,7 @@ def _both(a: View | None, b: View | None) -> tuple[View, View] | None:
 
 
 def _without(w: int, v: View, x: int) -> View | None:
-    """v without x, as far as a range can say that: only an end can be cut."""
+    """v without x, as far as a range can say that: only an end can be cut. None if nothing else is in it."""
     s = signed(x, w)
     if v.umin == x:
         v = v._replace(umin=x + 1)
@@ -494,6 +503,7 @@ def _without(w: int, v: View, x: int) -> View | None:
 
 
 def _refine_ne(w: int, a: View, b: View) -> tuple[View, View] | None:
+    """A number that is not equal to any of several may be anything; to the only one, anything else."""
     left: View | None = a
     right: View | None = b
     if b.umin == b.umax:

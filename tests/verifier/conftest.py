@@ -7,8 +7,8 @@ the proof's own. Where the digest is still that, the test is skipped, for it wou
 
 from __future__ import annotations
 
+import ast
 import hashlib
-import importlib
 import inspect
 import json
 import os
@@ -23,6 +23,7 @@ import pytest
 
 FILE = Path(__file__).with_name("proved.json")
 MODE = os.environ.get("PYBPF_PROOFS", "")
+SOURCES = Path(__file__).parents[2] / "pybpf" / "verifier"
 COVERED = ("tnum", "view", "scalar")
 """The modules that proofs are about."""
 GROUND = ("symbolic.py", "proofs.py")
@@ -48,7 +49,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
         sys.setprofile(None)
     functions = sorted(seen)
     _table()[name] = {"digest": _digest(pyfuncitem, functions), "functions": functions}
-    FILE.write_text(json.dumps(dict(sorted(_table().items())), indent=1) + "\n")
+    lines = [f" {json.dumps(name)}: {json.dumps(entry)}" for name, entry in sorted(_table().items())]
+    FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
     return result
 
 
@@ -67,7 +69,7 @@ def _note(frame: FrameType, event: str, seen: set[str]) -> None:
 def _covered(code: CodeType) -> str | None:
     """A function of the number domain by its name: the outermost one, which has the text of those inside it."""
     path = Path(code.co_filename)
-    if path.parent.name != "verifier" or path.parent.parent.name != "pybpf" or path.stem not in COVERED:
+    if path.parent != SOURCES or path.stem not in COVERED:
         return None
     name = code.co_qualname.partition(".<locals>")[0]
     return None if name.startswith("<") else f"{path.stem}.{name}"
@@ -96,11 +98,24 @@ def _without_other_tests(module: ModuleType, test: str) -> str:
 
 @cache
 def _source(name: str) -> str:
-    """The text of a function, empty if it is gone."""
-    module, _, path = name.partition(".")
-    found: Any = importlib.import_module(f"pybpf.verifier.{module}")
-    for part in path.split("."):
-        found = getattr(found, part, None)
-    if isinstance(found, property):
-        found = found.fget
-    return "" if found is None else inspect.getsource(found)
+    """The text of a function in its file without its docstring, empty if it is gone: the function itself may be replaced just now."""
+    module, *path = name.split(".")
+    text = (SOURCES / f"{module}.py").read_text()
+    found: ast.Module | ast.ClassDef | ast.FunctionDef = ast.parse(text)
+    for part in path:
+        inside = [n for n in found.body if isinstance(n, ast.ClassDef | ast.FunctionDef) and n.name == part]
+        if not inside:
+            return ""
+        found = inside[0]
+    assert isinstance(found, ast.FunctionDef)
+    first = min([found.lineno, *(decorator.lineno for decorator in found.decorator_list)])
+    lines = {
+        number: line
+        for number, line in enumerate(text.splitlines(), 1)
+        if first <= number <= (found.end_lineno or 0)
+    }
+    if ast.get_docstring(found) is not None:
+        docstring = found.body[0]
+        for number in range(docstring.lineno, (docstring.end_lineno or 0) + 1):
+            del lines[number]
+    return "\n".join(lines.values())
