@@ -62,6 +62,14 @@ is lost costs the proof. States that hold the same pointers differ in numbers th
 different ones often remember by a number which they hold.
 """
 
+APART: Final = (Effort((16, 64, 256, 512), 16), *LADDER[2:])
+"""The attempts for small programs: paths are few, and facts (the bound on instructions, ranges, branches that are never taken) are
+worth being learned of each apart.
+"""
+
+SMALL: Final = 1000
+"""Programs of so many instructions are small."""
+
 RECENT: Final = 8
 """How many of the latest nodes at a place are looked at for one that covers a state: older ones rarely do."""
 

@@ -14,7 +14,7 @@ from pybpf.program import Program
 from pybpf.program_types import Policy, ProgramType
 from pybpf.verifier.cfg import Graph, build
 from pybpf.verifier.explain import Refusal, Step, StructureError, failure
-from pybpf.verifier.explore import LADDER, Exploration, Failure, Node
+from pybpf.verifier.explore import APART, LADDER, SMALL, Exploration, Failure, Node
 from pybpf.verifier.facts import Facts, VerifiedProgram
 from pybpf.verifier.liveness import live_at_entry
 from pybpf.verifier.recorder import Recorder
@@ -185,8 +185,8 @@ def _attempts(
     bound = 0
     error: VerifierError | BudgetExceeded | None = None
     # What a processor may do ahead is asked of every path by itself.
-    ladder = LADDER[2:] if type_.policy.speculation else LADDER
-    for effort in ladder:
+    apart = type_.policy.speculation or len(program.code) <= SMALL
+    for effort in APART if apart else LADDER:
         values = Values(leaks=type_.policy.pointer_leaks, byteorder=program.byteorder)
         transfer = Transfer(program, type_, values, Recorder(), again, ahead=ahead)
         exploration = Exploration(program, graph, live, transfer, effort)

@@ -109,7 +109,7 @@ FAR_APART = """
 def test_distances_are_numbers_of_64_bits() -> None:
     """What unknowns are at the end of an edge is a sum modulo 2**64, and is written as one."""
     program = pybpf.assemble(FAR_APART)
-    with mock.patch.object(VERIFIER, "LADDER", (Effort((1, 1, 1, 1), 4),)):
+    with mock.patch.object(VERIFIER, "APART", (Effort((1, 1, 1, 1), 4),)):
         verified = pybpf.verify(program, certificate=True)
     proves(verified, lambda certificate: pybpf.check(program, certificate))
 
@@ -441,7 +441,7 @@ def test_a_faulty_exploration_gets_no_certificate(fault: str) -> None:
     with pytest.raises(pybpf.VerifierError):
         pybpf.verify(program)
     ladder = (Effort((1, 1, 1, 1), 4),)
-    with mock.patch.multiple(where, **broken), mock.patch.object(VERIFIER, "LADDER", ladder):
+    with mock.patch.multiple(where, **broken), mock.patch.object(VERIFIER, "APART", ladder):
         pybpf.verify(program)
         with pytest.raises(InternalError, match="no certificate"):
             pybpf.verify(program, certificate=True)
