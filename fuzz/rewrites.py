@@ -15,6 +15,7 @@ from fuzz.code import jumping
 from pybpf import Program, Reference, RefKind, Subprogram, program_types
 from pybpf.instruction import Instruction
 from pybpf.isa import Kind, Operand, op
+from pybpf.verifier.callbacks import callees
 from pybpf.verifier.rules import writes
 
 _JA: Final = op(Kind.JUMP, "ja")
@@ -160,14 +161,18 @@ def mirrored(program: Program, random: Random) -> Program:
 
 
 def through_registers(program: Program, random: Random) -> Program:
-    """Calls of functions and helpers through r0, which every call leaves to its result; where there are such calls."""
+    """Calls of functions and helpers through r0, which every call leaves to its result; where there are such calls.
+
+    Helpers that take a callback are not called so: that is unsupported.
+    """
     if program_types.get(program.type or "").policy.linux_limits:
         return program
     rows: list[Row] = []
-    for row in taken_apart(program):
+    with_callback = callees(program)
+    for pc, row in zip(sorted(program.code), taken_apart(program), strict=True):
         rows.append(row)
         instruction = row.instruction
-        if random.random() < 0.5:
+        if random.random() < 0.5 or pc in with_callback:
             continue
         if instruction.op.kind is Kind.CALL_LOCAL:
             row.instruction, row.function, row.target = (

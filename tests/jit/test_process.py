@@ -60,7 +60,7 @@ RUNS: dict[str, Callable[[Instance, PacketBatch], object]] = {
 @pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
 def test_signal_is_seen_when_native_code_returns(run):
     """Its handler runs then, what it raises goes up, and the instance is none the worse."""
-    fw, batch = instance(LONG, "memory"), sample(4_000)
+    fw, batch = instance(LONG, "memory"), sample(40_000)
     expected = fw.run(b"").value
     with alarm(0.05) as seen, pytest.raises(Stop):
         run(fw, batch)
