@@ -98,13 +98,39 @@ class SourceLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of a C function. `kind` is ``number``, ``pointer``, or ``other`` for what no register holds as it is.
+
+    Of a pointer, `names` are those of what it points to, typedefs first, and `size` its bytes, None where it has no size. `tags` are
+    what its declaration is tagged with behind ``arg:`` (``nonnull``, ``ctx``, ...).
+    """
+
+    kind: str
+    names: tuple[str, ...] = ()
+    size: int | None = None
+    tags: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Prototype:
+    """What a C function takes, and whether it gives a number."""
+
+    parameters: tuple[Parameter, ...] = ()
+    gives_number: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Subprogram:
-    """A function inside a program: `pc` of its first slot, `size` in slots."""
+    """A function inside a program: `pc` of its first slot, `size` in slots.
+
+    `prototype` is that of a global function whose object says it in BTF; the text of a program has none.
+    """
 
     name: str
     pc: int
     size: int
     is_global: bool = False
+    prototype: Prototype | None = field(default=None, compare=False)
 
 
 def _frozen(mapping: Mapping[_K, _V]) -> Mapping[_K, _V]:

@@ -16,7 +16,7 @@ import pytest
 
 from pybpf import MapSpec, Program, encode
 from pybpf.isa import Kind
-from pybpf.program import RefKind
+from pybpf.program import Parameter, Prototype, RefKind
 from pybpf.program_types import LINUX_MAPS, ProgramType, get
 
 VERSION: Final = "6.18"
@@ -151,17 +151,69 @@ def _code(program: Program, fds: dict[str, int]) -> bytes:
 
 
 def _functions(program: Program, opened: ExitStack) -> tuple[int, bytes]:
-    """BTF that says of every function that it is static, and the records that name it: what callbacks need. Nothing without any."""
+    """BTF of every function, and the records that name it: what callbacks and global functions need. Nothing without any of them.
+
+    Global are the functions that have a prototype, where the policy asks about them; the others are static, and the entry.
+    """
     referred = {r.offset for r in program.references.values() if r.kind is RefKind.FUNCTION}
-    if not referred:
-        return 0, b""
     called = {i.target(pc) for pc, i in program.code.items() if i.op.kind is Kind.CALL_LOCAL}
-    entries = sorted({0} | referred | called)
-    types_ = struct.pack("<4I", 1, 1 << 24, 4, (1 << 24) | 32) + struct.pack("<3I", 0, 13 << 24, 1)
-    types_ += b"".join(struct.pack("<3I", 5, 12 << 24, 2) for _ in entries)
-    btf = _btf(types_, b"\0int\0function\0")
+    assert isinstance(program.type, ProgramType)
+    functions = program.functions.items() if program.type.policy.global_functions else ()
+    prototypes = {pc: each.prototype for pc, each in functions if each.prototype is not None and pc}
+    if not referred and not prototypes:
+        return 0, b""
+    types = _Types()
+    number = types.add("int", 1 << 24, 4, struct.pack("<I", 1 << 24 | 32))
+    nothing = types.add("", 13 << 24, number)
+    records = []
+    for pc in sorted({0} | referred | called):
+        if pc in prototypes:
+            id = types.function(prototypes[pc], number)
+        else:
+            id = types.add("function", 12 << 24, nothing)
+        records.append(struct.pack("<II", pc, id))
+    btf = _btf(bytes(types.records), bytes(types.names))
     opened.callback(os.close, btf)
-    return btf, b"".join(struct.pack("<II", pc, 3 + number) for number, pc in enumerate(entries))
+    return btf, b"".join(records)
+
+
+class _Types:
+    """Types in the making."""
+
+    def __init__(self) -> None:
+        self.records, self.names, self.count = bytearray(), bytearray(1), 0
+
+    def name(self, name: str) -> int:
+        """The offset of a name."""
+        at = len(self.names)
+        self.names += name.encode() + b"\0"
+        return at if name else 0
+
+    def add(self, name: str, info: int, word: int, rest: bytes = b"") -> int:
+        """The id of a new type."""
+        self.records += struct.pack("<3I", self.name(name), info, word) + rest
+        self.count += 1
+        return self.count
+
+    def function(self, prototype: Prototype, number: int) -> int:
+        """The id of a global function. What pointers point to is a structure of the name, with nothing in it."""
+        parameters = [self._parameter(parameter, number) for parameter in prototype.parameters]
+        rest = b"".join(struct.pack("<II", self.name("parameter"), id) for id in parameters)
+        result = number if prototype.gives_number else 0
+        id = self.add("function", 12 << 24 | 1, self.add("", 13 << 24 | len(parameters), result, rest))
+        for position, parameter in enumerate(prototype.parameters):
+            for tag in sorted(parameter.tags):
+                self.add(f"arg:{tag}", 17 << 24, id, struct.pack("<i", position))
+        return id
+
+    def _parameter(self, parameter: Parameter, number: int) -> int:
+        if parameter.kind == "number":
+            return number
+        name = parameter.names[-1].replace(" ", "_") if parameter.names else ""
+        if parameter.size is None:
+            return self.add("", 2 << 24, 0 if name == "void" else self.add(name, 7 << 24, 0))
+        structure = self.add(name, 4 << 24, parameter.size)
+        return self.add("", 2 << 24, structure) if parameter.kind == "pointer" else structure
 
 
 def _load(

@@ -3,7 +3,7 @@
     file        sections, symbols and relocations, checked
     types       what the programs of each section are
     maps        what is defined where (legacy_maps, btf_maps: the forms of definitions)
-    functions   instructions, and what their operands stand for (core: CO-RE relocations)
+    functions   instructions, and what their operands stand for (core: CO-RE relocations; prototypes: of global functions)
     link        an entry function and all that it calls become a program
 
 What pybpf does not know makes only what uses it unsupported; a file that is damaged is refused as a whole.

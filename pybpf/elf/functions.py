@@ -15,10 +15,11 @@ from pybpf.elf.maps import Maps, Place
 from pybpf.errors import BpfError, DecodeError, LinkError, UnsupportedError
 from pybpf.instruction import SLOT, Instruction, decode
 from pybpf.isa import Kind, op
-from pybpf.program import CO_RE, Reference, RefKind, SourceLine
+from pybpf.program import CO_RE, Prototype, Reference, RefKind, SourceLine
 
 if TYPE_CHECKING:
     from pybpf.elf.core import Core
+    from pybpf.elf.prototypes import Prototypes
 
 _HELPER: Final = op(Kind.CALL, "helper")
 _KFUNC: Final = op(Kind.CALL, "kfunc")
@@ -46,7 +47,7 @@ class Function:
     """A function before linking: slots count from its first instruction.
 
     `callees` are the places that calls and function addresses go to, `externs` the undefined functions that calls name;
-    both still have to be turned into numbers. `in_gap`: it stands between functions that have symbols, and is there only to be
+    both still have to be turned into numbers. `prototype` is a global function's, where BTF says it. `in_gap`: it stands between functions that have symbols, and is there only to be
     called. `defect` is why the function cannot be used.
     """
 
@@ -63,6 +64,7 @@ class Function:
     externs: dict[int, str] = field(default_factory=dict)
     lines: dict[int, SourceLine] = field(default_factory=dict)
     defect: BpfError | None = None
+    prototype: Prototype | None = None
 
     @property
     def place(self) -> Place:
@@ -319,15 +321,24 @@ def _split(function: Function, starts: list[int]) -> list[Function]:
 
 
 def _add_debug_info(functions: list[Function], ext: Ext, btf: Btf, target: Btf | None) -> None:
-    """Give functions their source lines, and fit their instructions to the layouts of the target."""
+    """Give functions their source lines and prototypes, and fit their instructions to the layouts of the target."""
     sections = {function.section.name: function.section for function in reversed(functions)}
     by_name: dict[str, list[Function]] = {name: [] for name in sections}
     for function in functions:  # BTF cannot tell two sections of one name apart
         if sections[function.section.name] is function.section:
             by_name[function.section.name].append(function)
     relocator = _relocator(btf, target) if ext.relocations else None
+    prototypes = _prototypes(btf) if any(function.is_global for function in functions) else None
     for name, group in by_name.items():
         layout = _Layout(group)
+        for offset, id in ext.functions.get(name, []):
+            if (
+                prototypes
+                and (found := layout.find(offset))
+                and found[0].start == offset
+                and found[0].is_global
+            ):
+                found[0].prototype = prototypes.of(id)
         for offset, line in _changes(ext.lines.get(name, [])):
             if found := layout.find(offset):
                 function, slot = found
@@ -335,6 +346,12 @@ def _add_debug_info(functions: list[Function], ext: Ext, btf: Btf, target: Btf |
         for record in ext.relocations.get(name, []):
             if relocator and (found := layout.find(record.offset)):
                 _relocate(*found, record, relocator)
+
+
+def _prototypes(btf: Btf) -> Prototypes:
+    from pybpf.elf.prototypes import Prototypes  # objects without BTF have none
+
+    return Prototypes(btf)
 
 
 def _relocator(btf: Btf, target: Btf | None) -> Core:

@@ -131,7 +131,9 @@ class _Linked:
         base = 0
         for function in order:
             self.bases[function.place] = base
-            self.functions[base] = Subprogram(function.name, base, function.size, function.is_global)
+            self.functions[base] = Subprogram(
+                function.name, base, function.size, function.is_global, function.prototype
+            )
             self.code.update((base + slot, instruction) for slot, instruction in function.code.items())
             self.references.update(
                 (base + slot, reference) for slot, reference in function.references.items()

@@ -27,6 +27,11 @@ class Policy:
     """
     linux_limits: bool = False
     """Refuse what Linux refuses though nothing is unsafe about it, so that what is accepted here is accepted there."""
+    global_functions: bool = False
+    """Global functions are verified by themselves too, knowing of their arguments what their prototypes say, and calls of them
+    knowing no more of what they do: Linux, where the loader tells it the types of functions, as libbpf does. Functions without a
+    prototype are verified where they are called, as static ones are.
+    """
     wide_shifts: bool = False
     """Immediate shifts may be as wide as the register or wider; execution masks the amount."""
     isa: int = 4

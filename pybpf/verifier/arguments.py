@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAX_SIZE: Final = 1 << 29
 """No helper takes more bytes than this (Linux, BPF_MAX_VAR_SIZ)."""
 
-_BYTES: Final = frozenset({Target.STACK, Target.PACKET, Target.PACKET_META, Target.MAP_VALUE, Target.RECORD})
+BYTES: Final = frozenset({Target.STACK, Target.PACKET, Target.PACKET_META, Target.MAP_VALUE, Target.RECORD})
 """What memory arguments may lie in."""
 
 
@@ -173,7 +173,7 @@ class Argument:
 
     def _inside(self, p: Pointer) -> Pointer:
         """A pointer into memory that the helper can use."""
-        if p.target not in _BYTES:
+        if p.target not in BYTES:
             raise self.wrong("a pointer to memory")
         allowed = self.prover.type.packet_arguments
         if allowed is None:

@@ -139,7 +139,7 @@ class Calls:
     def _step(self, pc: int, number: int, helper: Helper) -> Step:
         changes: list[Callable[[State], None]] = []
         if "packet" in helper.effects:
-            changes.append(self._drop_packet)
+            changes.append(self.drop_packet)
         ends = helper.name == "tail_call"
 
         def step(state: State) -> None:
@@ -205,7 +205,7 @@ class Calls:
         """What is left of a pointer that died."""
         return self.values.unknown if self.values.leaks else None
 
-    def _drop_packet(self, state: State) -> None:
+    def drop_packet(self, state: State) -> None:
         """The packet may have moved: no pointer into it, and nothing that was proved about its length, survives."""
         values = self.values
 

@@ -125,7 +125,8 @@ class Certificate:
     """The claims about one program, which `pybpf.verify` makes when asked, and `pybpf.check` checks; `program` is the fingerprint of its code. The first of `points` is the program's entry.
 
     `entry` leads from the state in which the program starts to the first point. `ahead` are the claims, none about loops, of what a
-    processor does ahead of comparisons, for policies that ask for that.
+    processor does ahead of comparisons, for policies that ask for that. `functions` are those of global functions by themselves, for policies
+    that ask for that: by entry, what a run does that begins there and does not follow calls of global functions; 0 is the program's.
     """
 
     program: bytes
@@ -135,6 +136,7 @@ class Certificate:
     entry: Edge
     loops: tuple[Loop, ...] = ()
     ahead: Certificate | None = None
+    functions: Mapping[int, Certificate] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """The certificate as bytes, the same for the same certificate: about 50 to 70 for each point."""

@@ -90,7 +90,7 @@ class _Certifier:
             (),
         )
         checker = Checker(draft, self.walk)
-        entry = self._edge(checker, ((), 0), self.walk.transfer.entry(), (), [0])
+        entry = self._edge(checker, self.walk.start, self.walk.begin(), (), [0])
         ways: list[Way] = []
         for number, node in enumerate(self.nodes):
             behind = self.walk.through(node.place, checker.state(number))

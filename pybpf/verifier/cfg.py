@@ -14,7 +14,7 @@ from pybpf.errors import UnsupportedError
 from pybpf.instruction import Instruction
 from pybpf.isa import Kind
 from pybpf.memory import MAX_FRAMES
-from pybpf.program import Program
+from pybpf.program import Program, Subprogram
 from pybpf.verifier.callbacks import callees
 from pybpf.verifier.explain import StructureError
 
@@ -57,13 +57,17 @@ class Function:
 class Graph:
     """The functions of a program by their entry, and `back_edges` as pairs of slots in the order of discovery. `addressed` are the
     functions whose address the program takes. `callbacks` are the slots of helper calls that take a callback, and the
-    callback's entry: such a call is a block and a loop of its own.
+    callback's entry: such a call is a block and a loop of its own. Runs begin at `entry`; calls of the functions that are `prototyped`
+    are not followed, and those of them that are `moving` may move the packet (`pybpf.verifier.prototypes`).
     """
 
     functions: Mapping[int, Function]
     back_edges: tuple[tuple[int, int], ...]
     addressed: frozenset[int] = frozenset()
     callbacks: Mapping[int, int] = field(default_factory=dict)
+    entry: int = 0
+    prototyped: Mapping[int, Subprogram] = field(default_factory=dict)
+    moving: frozenset[int] = frozenset()
 
     @property
     def executed_again(self) -> frozenset[int]:

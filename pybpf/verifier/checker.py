@@ -95,9 +95,9 @@ class Checker:
         return self._longest(range(len(self.points)), self.follow(), self.certificate.loops)
 
     def follow(self) -> list[Way]:
-        """Check the claims alone, from the program's entry on; not that a run which they hold ends. Raises `CertificateError`."""
+        """Check the claims alone, from the entry on; not that a run which they hold ends. Raises `CertificateError`."""
         ways: dict[int, list[Way]] = {}
-        self.included(self.certificate.entry, ((), 0), self.transfer.entry(), (), "the program's entry")
+        self.included(self.certificate.entry, self.walk.start, self.walk.begin(), (), "the entry")
         work = [self.certificate.entry.target]
         while work:
             number = work.pop()
@@ -306,7 +306,7 @@ class Checker:
         return (wide.umin, wide.umax) if order == "u" else (wide.smin, wide.smax)
 
     def _fail(self, message: str) -> NoReturn:
-        raise CertificateError(message, program=self.program.name)
+        raise CertificateError(self.walk.prototypes.where + message, program=self.program.name)
 
 
 def _moved(before: Cell, after: Cell, order: str, fixed: frozenset[Atom]) -> int | None:

@@ -40,7 +40,7 @@ from pybpf.verifier.state import CELLS, FIRST_SLOT
 from pybpf.verifier.values import LENGTH, METADATA, Atom, Object, Target
 from pybpf.verifier.view import View
 
-MAGIC: Final = b"pybpf certificate 1\n"
+MAGIC: Final = b"pybpf certificate 2\n"
 
 _INDEX: Final = uint(1 << 32)
 _INTEGER: Final = sint(1 << 64)
@@ -102,10 +102,11 @@ _ATOM: Final[Codec[Any]] = choice(
 )
 _FORM: Final = record(lambda *parts: parts, _SUM, sint(1 << 63))
 
-# Behind a block there are also values that instructions have defined, those that they defined before, and such without a name.
+# Behind a block there are also values that instructions have defined, those that they defined before, and such without a name; at the
+# entry of a function, its arguments.
 _SUM_BEHIND: Final[Codec[Any]] = _sum_of(lambda: _ATOM_BEHIND)
 _ATOM_BEHIND: Final[Codec[Any]] = choice(
-    _kind("lsh", LENGTH, METADATA, "at", "in", "of", "before"),
+    _kind("lsh", LENGTH, METADATA, "at", "in", "of", "argument", "before"),
     _NAME,
     _shift_of(_SUM_BEHIND),
     _word(LENGTH),
@@ -113,6 +114,7 @@ _ATOM_BEHIND: Final[Codec[Any]] = choice(
     _tagged("at"),
     _tagged("in"),
     _tagged("of"),
+    _tagged("argument"),
     mapped(nested(lambda: _ATOM_BEHIND), lambda atom: atom[1], lambda atom: ("before", atom)),
 )
 _FORM_BEHIND: Final = record(lambda *parts: parts, _SUM_BEHIND, sint(1 << 63))
@@ -191,6 +193,7 @@ _CERTIFICATE: Final[Codec[Certificate]] = record(
     _EDGE,
     _LOOPS,
     optional(nested(lambda: _CERTIFICATE)),
+    mapping(_INDEX, nested(lambda: _CERTIFICATE), _itself),
     parts=_parts,
 )
 
@@ -203,7 +206,7 @@ def to_bytes(certificate: Certificate) -> bytes:
 def from_bytes(data: bytes) -> Certificate:
     """The certificate that some bytes are. Raises `CertificateError`."""
     if not data.startswith(MAGIC):
-        known = data.startswith(MAGIC[: MAGIC.index(b"1")])
+        known = data.startswith(MAGIC[: MAGIC.rindex(b" ") + 1])
         raise CertificateError("a certificate of another version" if known else "no certificate")
     try:
         certificate = _CERTIFICATE.decode(data[len(MAGIC) :])
@@ -238,6 +241,8 @@ def _check_shape(certificate: Certificate) -> None:
         _require(all(edge.target < points for edge in point.edges))
     if certificate.ahead is not None:
         _check_shape(certificate.ahead)
+    for function in certificate.functions.values():
+        _check_shape(function)
     loops = list(certificate.loops)
     while loops:
         loop = loops.pop()

@@ -41,7 +41,7 @@ class StructureError(Exception):
 HINTS: Final[dict[str, str]] = {
     "packet-bounds": "compare the length (or data_end) with the end of this access first, and leave if it is shorter",
     "packet-write": "this program type may only read packets: keep what you learn in a map",
-    "maybe-null": "test the result of the lookup against 0 before using it",
+    "maybe-null": "test the pointer, such as the result of a lookup, against 0 before using it",
     "uninitialised-register": "write the register on every path that leads here; r1 to r5 do not survive a call",
     "uninitialised-stack": "initialise the whole variable, its padding too: = {} or memset",
     "stack-bounds": "the frame is 512 bytes, from r10 - 512 to r10 - 1",

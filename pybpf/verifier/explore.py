@@ -159,7 +159,7 @@ class Exploration:
 
     def explore(self) -> None:
         """Walk every state from the entry on."""
-        self._arrive(((), 0), self.transfer.entry(), None)
+        self._arrive(self.walk.start, self.walk.begin(), None)
         while self._queue:
             _, place = heapq.heappop(self._queue)
             self._take_up(place)
@@ -181,8 +181,8 @@ class Exploration:
 
     @property
     def root(self) -> Node:
-        """The state at the program's entry."""
-        return self._done[((), 0), ()][0]
+        """The state at the entry."""
+        return self._done[self.walk.start, ()][0]
 
     @property
     def imprecise(self) -> bool:

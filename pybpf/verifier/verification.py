@@ -17,6 +17,7 @@ from pybpf.verifier.explain import Refusal, Step, StructureError, failure
 from pybpf.verifier.explore import APART, LADDER, SMALL, Exploration, Failure, Node
 from pybpf.verifier.facts import Facts, VerifiedProgram
 from pybpf.verifier.liveness import live_at_entry
+from pybpf.verifier.prototypes import Apart, by_itself, prototyped, where
 from pybpf.verifier.recorder import Recorder
 from pybpf.verifier.rules import check_rules
 from pybpf.verifier.speculation import found_ahead
@@ -79,8 +80,30 @@ def check(
             checker = Checker(certificate.ahead, _walk(program, program_type, graph, ahead=True))
             checker.follow()
             explored += checker.explored
+        explored += _check_apart(certificate, program, program_type, graph)
     facts = _facts(program, program_type, walk.transfer.recorder, bound, explored)
     return VerifiedProgram(program, program_type, facts, certificate)
+
+
+def _check_apart(certificate: Certificate, program: Program, type_: ProgramType, graph: Graph) -> int:
+    """Check the claims about global functions by themselves, if the policy asks for them. How many instructions are in their points."""
+    from pybpf.verifier.checker import Checker
+
+    explored = 0
+    parts = _apart(program, type_, graph)
+    for part in parts:
+        claims = certificate.functions.get(part.entry)
+        if claims is None:
+            raise CertificateError(f"{where(part)}it says nothing of that", program=program.name)
+        checker = Checker(claims, _walk(program, type_, part))
+        checker.run()
+        explored += checker.explored
+        parts.add(checker.walk.prototypes.called)
+    if parts.entries and (more := certificate.functions.keys() - parts.entries):
+        raise CertificateError(
+            f"no call leads to the function at pc {min(more)} by itself", program=program.name
+        )
+    return explored
 
 
 def _walk(program: Program, type_: ProgramType, graph: Graph, *, ahead: bool = False) -> Walk:
@@ -160,11 +183,29 @@ def _prove(program: Program, type_: ProgramType, graph: Graph, certificate: bool
     exploration.release()
     if type_.policy.speculation:
         exploration, _, explored = _attempts(program, type_, graph, explored, ahead=True)
-        facts = replace(facts, explored=explored)
         if made is not None:
             made = replace(made, ahead=_certified(exploration, type_, ahead=True))
         exploration.release()
-    return VerifiedProgram(program, type_, facts, made)
+    functions: dict[int, Certificate] = {}
+    parts = _apart(program, type_, graph)
+    for part in parts:
+        exploration, _, explored = _attempts(program, type_, part, explored)
+        parts.add(exploration.walk.prototypes.called)
+        if made is not None:
+            functions[part.entry] = _certified(exploration, type_)
+        exploration.release()
+    if made is not None:
+        made = replace(made, functions=functions)
+    return VerifiedProgram(program, type_, replace(facts, explored=explored), made)
+
+
+def _apart(program: Program, type_: ProgramType, graph: Graph) -> Apart:
+    """The walks in which global functions are verified by themselves; none where the policy does not ask for that."""
+    try:
+        functions = prototyped(program, graph) if type_.policy.global_functions else {}
+    except Refusal as refusal:
+        raise failure(program, refusal) from None
+    return Apart(program, graph, functions, type_.helpers)
 
 
 def _certified(exploration: Exploration, type_: ProgramType, *, ahead: bool = False) -> Certificate:
@@ -197,7 +238,7 @@ def _attempts(
                 bound = exploration.run()
         except Failure as failed:
             explored += failed.explored
-            error = _error(program, failed, explored, ahead=ahead)
+            error = _error(program, graph, failed, explored, ahead=ahead)
             exploration.release()
             if failed.imprecise:
                 continue
@@ -232,14 +273,18 @@ def _too_deep(program: Program, stack: int, policy: Policy, explored: int) -> Ve
     return failure(program, refusal, explored=explored)
 
 
-def _error(program: Program, failed: Failure, explored: int, *, ahead: bool) -> VerifierError:
-    node = failed.node
+def _error(program: Program, graph: Graph, failed: Failure, explored: int, *, ahead: bool) -> VerifierError:
+    node, refusal = failed.node, failed.refusal
+    if ahead:
+        refusal = found_ahead(refusal)
+    elif graph.prototyped:
+        refusal = by_itself(refusal, graph)
     registers: tuple[str, ...] = ()
     if node is not None:
         registers = _registers(node)
     return failure(
         program,
-        found_ahead(failed.refusal) if ahead else failed.refusal,
+        refusal,
         path=_path(program, node),
         registers=registers,
         definite=node is None or not node.joined,

@@ -13,6 +13,7 @@ from pybpf.verifier.branches import Branches
 from pybpf.verifier.callbacks import Callbacks
 from pybpf.verifier.cfg import Block, Graph
 from pybpf.verifier.explain import Refusal
+from pybpf.verifier.prototypes import Prototypes
 from pybpf.verifier.state import State
 from pybpf.verifier.transfer import Step, Transfer
 
@@ -24,19 +25,25 @@ _CHOOSING: Final = frozenset({Kind.BRANCH, Kind.EXIT, Kind.CALL_LOCAL, Kind.CALL
 
 
 class Walk:
-    """The blocks of one program, each made into steps when it is first walked."""
+    """The blocks of one program, each made into steps when it is first walked. Runs begin at `start`."""
 
     def __init__(self, program: Program, graph: Graph, transfer: Transfer) -> None:
         self.program = program
+        self.start: Place = ((), graph.entry)
         self.transfer = transfer
         self.branches = Branches(transfer)
         self.callbacks = Callbacks(graph.callbacks, transfer, self.branches)
+        self.prototypes = Prototypes(graph, transfer)
         self.blocks: dict[int, Block] = {s: b for f in graph.functions.values() for s, b in f.blocks.items()}
         self._steps: dict[int, list[tuple[int, Step]]] = {}
         self._function_of: dict[int, int] = {}
         for function in graph.functions.values():
             self._function_of |= dict.fromkeys(function.blocks, function.entry)
             self._function_of |= dict.fromkeys((*function.calls, *function.register_calls), function.entry)
+
+    def begin(self) -> State:
+        """The state in which runs begin."""
+        return self.prototypes.begin()
 
     def through(self, place: Place, state: State) -> list[tuple[Place, State]]:
         """The states behind a block and their places, a branch's fall-through first; `state` is used up.
@@ -89,7 +96,7 @@ class Walk:
                     for taken, after in self.branches.sides(state, pc, instruction)
                 ]
             case Kind.EXIT if not calls:
-                self.transfer.check_result(state)
+                self.prototypes.leave(state)
                 return []
             case Kind.EXIT if calls[-1] in self.callbacks.of:
                 call = calls[-1]
@@ -99,6 +106,8 @@ class Walk:
                 self.transfer.leave_function(state)
                 call = calls[-1]
                 return [((calls[:-1], call + self.program.code[call].slots), state)]
+            case Kind.CALL_LOCAL if instruction.target(pc) in self.prototypes.of:
+                self.prototypes.call(state, pc, instruction.target(pc))
             case Kind.CALL_LOCAL:
                 self.transfer.enter_function(state, pc)
                 return [(((*calls, pc), instruction.target(pc)), state)]

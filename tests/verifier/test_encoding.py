@@ -72,7 +72,8 @@ def test_what_goes_on_is_refused() -> None:
     [
         (b"", "no certificate"),
         (b"\x7fELF", "no certificate"),
-        (MAGIC.replace(b"1", b"9"), "another version"),
+        (MAGIC.replace(b"2", b"1"), "another version"),
+        (MAGIC.replace(b"2", b"19"), "another version"),
         (MAGIC, "ends too soon"),
         (MAGIC + b"\xff" * 100, "damaged"),
         (MAGIC + bytes(16) + b"\xff\xff\xff\xff\x0f", "ends too soon"),
@@ -97,11 +98,22 @@ POINT = certificate().points[0]
         lambda c: replace(c, points=(replace(POINT, visits=(1000,)), *c.points[1:])),
         lambda c: replace(c, points=(replace(POINT, frames=({},)), *c.points[1:])),
         lambda c: replace(c, loops=(replace(c.loops[0], head=1000),)),
+        lambda c: replace(c, ahead=replace(c, cells=())),
+        lambda c: replace(c, functions={0: c, 5: replace(c, cells=())}),
     ],
 )
 def test_what_refers_to_nothing_is_refused(change: Callable[[Certificate], Certificate]) -> None:
     with pytest.raises(CertificateError, match="not there"):
         Certificate.from_bytes(change(certificate()).to_bytes())
+
+
+def test_certificates_hold_certificates() -> None:
+    """What is claimed of processors that run ahead, and of functions by themselves, in the order of their entries."""
+    made = certificate()
+    whole = replace(made, ahead=made, functions={7: made, 0: replace(made, ahead=made)})
+    data = whole.to_bytes()
+    assert Certificate.from_bytes(data) == whole
+    assert data == replace(whole, functions=dict(sorted(whole.functions.items()))).to_bytes()
 
 
 def test_deep_nesting_is_refused() -> None:
