@@ -63,12 +63,13 @@ class Forgetting:
                 for r in range(FIRST_SLOT)
                 if read >> r & 1 or r == R10
             ]
-            slots = zip(_slots(read), _slots(matters), strict=True)
-            plan += [
-                self._step(index, bytes_read, bytes_mattering)
-                for index, (bytes_read, bytes_mattering) in enumerate(slots, start=FIRST_SLOT)
-                if bytes_read
-            ]
+            if read >> FIRST_SLOT:
+                slots = zip(_slots(read), _slots(matters), strict=True)
+                plan += [
+                    self._step(index, bytes_read, bytes_mattering)
+                    for index, (bytes_read, bytes_mattering) in enumerate(slots, start=FIRST_SLOT)
+                    if bytes_read
+                ]
             self._plans[start] = plan
         return plan
 

@@ -55,10 +55,18 @@ class Effect(NamedTuple):
 
 def live_at_entry(program: Program, graph: Graph, helpers: Mapping[int, Helper]) -> dict[int, Live]:
     """For the first slot of every block, and the slot behind every call of a function, what is live there."""
-    escapes = _escapes(program, graph)
+    flows = {
+        entry: _frame_pointers(program, function, loaded=False, arguments=True)
+        for entry, function in graph.functions.items()
+    }
+    escapes = any(_escapes(program, flow) for flow in flows.values())
     live: dict[int, Live] = {}
-    for function in graph.functions.values():
-        live |= _Liveness(program, function, helpers, escapes, graph.callbacks).solve()
+    for entry, function in graph.functions.items():
+        # The program itself has no caller, so that its flow says what is asked for here unless an address escapes.
+        pointers = (
+            flows[entry] if entry == 0 and not escapes else _frame_pointers(program, function, loaded=escapes)
+        )
+        live |= _Liveness(program, function, helpers, pointers, escapes, graph.callbacks).solve()
     return live
 
 
@@ -68,22 +76,24 @@ def bytes_from(offset: int, size: int) -> int:
     return ((1 << (end - first)) - 1) << (FIRST_SLOT + first) if first < end else 0
 
 
-def _escapes(program: Program, graph: Graph) -> bool:
+def _escapes(program: Program, flow: Mapping[int, tuple[_Pointers, Block]]) -> bool:
     """Whether some address of the stack may be in memory, so that a loaded register may point into the stack."""
-    for function in graph.functions.values():
-        for block_pointers, block in _frame_pointers(
-            program, function, loaded=False, arguments=True
-        ).values():
-            pointers = dict(block_pointers)
-            for pc in block.pcs:
-                instruction = program.code[pc]
-                stores = (
-                    instruction.op.kind in (Kind.STORE, Kind.ATOMIC) and instruction.op.operand is Operand.REG
-                )
-                if stores and instruction.src in pointers:
-                    return True
-                _step(instruction, pointers, loaded=False)
+    code = program.code
+    for block_pointers, block in flow.values():
+        if not any(_stores_register(code[pc]) for pc in block.pcs):
+            continue
+        pointers = dict(block_pointers)
+        for pc in block.pcs:
+            instruction = code[pc]
+            if instruction.src in pointers and _stores_register(instruction):
+                return True
+            _step(instruction, pointers, loaded=False)
     return False
+
+
+def _stores_register(instruction: Instruction) -> bool:
+    op = instruction.op
+    return op.kind in (Kind.STORE, Kind.ATOMIC) and op.operand is Operand.REG
 
 
 def _frame_pointers(
@@ -126,11 +136,13 @@ def _step(instruction: Instruction, pointers: _Pointers, *, loaded: bool) -> Non
         return
     if kind is Kind.ALU:
         source = pointers.get(src) if op.operand is Operand.REG else None
-        if op.code == "mov" and op.operand is Operand.REG and source is not None:
+        if source is None and dst not in pointers:
+            return
+        if op.code == "mov" and source is not None:
             pointers[dst] = source if op.width == 64 else SOMEWHERE
         elif op.code.startswith("mov"):
             pointers.pop(dst, None)
-        elif dst in pointers or source is not None:
+        else:
             known = pointers.get(dst)
             moves = (
                 op.code in ("add", "sub")
@@ -165,6 +177,7 @@ class _Liveness:
         program: Program,
         function: Function,
         helpers: Mapping[int, Helper],
+        pointers: Mapping[int, tuple[_Pointers, Block]],
         escapes: bool,
         callbacks: Container[int],
     ) -> None:
@@ -173,7 +186,7 @@ class _Liveness:
         self.helpers = helpers
         self.escapes = escapes
         self.callbacks = callbacks
-        self.pointers = _frame_pointers(program, function, loaded=escapes)
+        self.pointers = pointers
         maps = [spec for each in program.maps for spec in (each, each.inner) if spec is not None]
         self.key_size = max((spec.key_size for spec in maps), default=0)
         self.value_size = max((spec.value_size for spec in maps), default=0)

@@ -95,6 +95,12 @@ class Numbers:
             if reduced_wide is None or reduced_narrow is None:
                 return None
             wide, narrow = reduced_wide, reduced_narrow
+            if not wide.umax >> h:
+                # The lower half is the whole: what both views say of it is all there is to know.
+                whole = views.top(h)
+                low = View(wide.value, wide.mask, wide.umin, wide.umax, whole.smin, whole.smax)
+                both = views.intersect(h, low, narrow)
+                return None if both is None else self.zero_extended(both)
             new_narrow = self._narrowed(wide, narrow)
             new_wide = None if new_narrow is None else self._widened(wide, new_narrow)
             if new_wide is None or new_narrow is None:
@@ -118,14 +124,14 @@ class Numbers:
         """
         h = self.half
         cut = views.zero_extend(self.width, wide, h)
-        narrow = views.top(h)._replace(value=cut.value, mask=cut.mask, umin=cut.umin, umax=cut.umax)
-        if wide.smin >> h == wide.smax >> h or (wide.smin >> (h - 1)) == (wide.smax >> (h - 1)):
-            bound = semantics.signed(wide.smin, h), semantics.signed(wide.smax, h)
-            if bound[0] <= bound[1]:
-                narrow = narrow._replace(smin=bound[0], smax=bound[1])
-        if -(1 << (h - 1)) <= wide.smin and wide.smax < 1 << (h - 1):
-            narrow = narrow._replace(smin=wide.smin, smax=wide.smax)
-        reduced = views.reduce(h, narrow)
+        _, _, _, _, smin, smax = views.top(h)
+        if smin <= wide.smin and wide.smax <= smax:
+            smin, smax = wide.smin, wide.smax
+        elif wide.smin >> h == wide.smax >> h or (wide.smin >> (h - 1)) == (wide.smax >> (h - 1)):
+            first, last = semantics.signed(wide.smin, h), semantics.signed(wide.smax, h)
+            if first <= last:
+                smin, smax = first, last
+        reduced = views.reduce(h, View(cut.value, cut.mask, cut.umin, cut.umax, smin, smax))
         assert reduced is not None
         return reduced
 
@@ -189,11 +195,11 @@ class Numbers:
         return wide if both is None else both
 
     def zero_extended(self, narrow: View) -> Scalar:
-        """A number whose upper half is zero: its lower half is the whole, as an unsigned number."""
-        wide = views.top(self.width)._replace(
-            value=narrow.value, mask=narrow.mask, umin=narrow.umin, umax=narrow.umax
-        )
-        return self._must(self.make(wide, narrow))
+        """A number whose upper half is zero: its lower half is the whole, as an unsigned number. Its view as one is as tight as
+        `narrow`: the same bits and unsigned range, and signed numbers are unsigned ones where the sign is zero.
+        """
+        value, mask, umin, umax, _, _ = narrow
+        return self._intern(View(value, mask, umin, umax, umin, umax), narrow)
 
     def end(self, code: str, bits: int, a: Scalar) -> Scalar:
         """The byte order of the lower `bits` changed (le only cuts), zero above. What is known of a bit moves with it; of ranges nothing is

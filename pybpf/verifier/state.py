@@ -235,3 +235,16 @@ def written(cell: Cell, first: int, size: int) -> bool:
         if start <= covered < start + length:
             covered = start + length
     return covered >= first + size
+
+
+def initialised(cell: Cell, first: int, size: int) -> list[tuple[int, int]]:
+    """The stretches of a range of a slot that were written, as first byte and length."""
+    stretches: list[tuple[int, int]] = []
+    for start, length, _ in parts_of(cell):
+        low, high = max(start, first), min(start + length, first + size)
+        if low >= high:
+            continue
+        if stretches and sum(stretches[-1]) == low:
+            low = stretches.pop()[0]
+        stretches.append((low, high - low))
+    return stretches

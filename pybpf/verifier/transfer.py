@@ -29,6 +29,7 @@ from pybpf.verifier.state import (
     Frame,
     State,
     entry_state,
+    initialised,
     parts_of,
     read_bytes,
     slot_of,
@@ -466,13 +467,17 @@ class Transfer:
 
         If `sure`, each one was written; otherwise one that was not initialised may still not be.
         """
-        byte = self.values.number(self.values.numbers.unsigned(0, 255), None)
         cells = self.prover.frame_cells(state, p.number)
         writes: list[tuple[int, int, Value]] = []
-        for at in range(p.low + offset, p.high + offset + size):
+        at, end = p.low + offset, p.high + offset + size
+        while at < end:
             slot = slot_of(at)
-            if sure or read_bytes(self.values, cells[slot], at + 8 * (slot - FIRST_SLOT + 1), 1) is not None:
-                writes.append((at, 1, byte))
+            first = at + 8 * (slot - FIRST_SLOT + 1)
+            here = min(8 - first, end - at)
+            for start, length in [(first, here)] if sure else initialised(cells[slot], first, here):
+                number = self.values.number(self.values.numbers.unsigned(0, (1 << 8 * length) - 1), None)
+                writes.append((at + start - first, length, number))
+            at += here
         self._write_cells(state, p.number, writes)
 
     def _write_cells(self, state: State, frame: int, writes: list[tuple[int, int, Value]]) -> None:

@@ -11,7 +11,7 @@ empty set. The width is a parameter so that tests can enumerate every view of 4 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Final, NamedTuple
 
 from pybpf.semantics import signed
@@ -39,6 +39,7 @@ def contains(w: int, v: View, x: int) -> bool:
     return x & ~v.mask == v.value and v.umin <= x <= v.umax and v.smin <= signed(x, w) <= v.smax
 
 
+@cache
 def top(w: int) -> View:
     """Every number."""
     full, half = (1 << w) - 1, 1 << (w - 1)
@@ -290,15 +291,21 @@ def _least(a: int, b: int, c: int, d: int) -> tuple[int, int]:
     Bit by bit from the top: with the bits above given, a bit of x | y need not be one unless it is in x or y, one of x ^ y is zero
     if x and y can be made to agree in it; and once an end is raised, the bits below it are free.
     """
-    for i in reversed(range((b | d).bit_length())):
-        a, c = _raised(1 << i, a, b, c, d)
+    rest = a ^ c
+    while rest:
+        m = 1 << (rest.bit_length() - 1)
+        a, c = _raised(m, a, b, c, d)
+        rest = (a ^ c) & (m - 1)
     return a, c
 
 
 def _greatest(a: int, b: int, c: int, d: int) -> tuple[int, int]:
     """The x and y for which x | y is greatest: where both have a bit, one may do without it, and all bits below it are ones."""
-    for i in reversed(range((b | d).bit_length())):
-        b, d = _lowered(1 << i, a, b, c, d)
+    rest = b & d
+    while rest:
+        m = 1 << (rest.bit_length() - 1)
+        b, d = _lowered(m, a, b, c, d)
+        rest = b & d & (m - 1)
     return b, d
 
 

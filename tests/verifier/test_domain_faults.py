@@ -233,7 +233,7 @@ FAULTS: list[tuple[str, str, str, str, Check]] = [
      "return self._refine(code, self.width, a, b)", branches("jlt", 32)),
     ("the lower half of a right shift depends on lower halves", "scalar", '_MODULAR: Final = frozenset({"add",',
      '_MODULAR: Final = frozenset({"rsh", "add",', scalar_operators("rsh", 4)),
-    ("the lower half of a range keeps its ends", "scalar", "if bound[0] <= bound[1]:", "if True:", scalars),
+    ("the lower half of a range keeps its ends", "scalar", "if first <= last:", "if True:", scalars),
     ("a lower half bounds the whole", "scalar", "return x if part <= high else base + (1 << h) + low", "return x if part <= high else base + (1 << h) + high",
      scalars),
     ("a byte swap keeps the range", "scalar", "self.make(views.top(self.width)._replace(value=value, mask=mask), views.top(self.half))",
