@@ -249,8 +249,20 @@ def smod(w: int, a: View, b: View) -> View:
 _Bounds = Callable[[int, int, int, int, int], tuple[int, int]]
 
 
+def _only_bits(w: int, v: View) -> bool:
+    """Whether the ranges of a view say no more than its bits: they end where all unknown bits are zeros, or ones."""
+    if v.umin != v.value or v.umax != v.value | v.mask:
+        return False
+    sign = 1 << (w - 1)
+    return not v.mask & sign or (v.smin == v.value - sign and v.smax == (v.value | v.mask) - sign)
+
+
 def _bitwise(w: int, a: View, b: View, bits: tnum.Tnum, bounds: _Bounds) -> View:
-    """A bitwise operation: `bounds` holds for unsigned ranges, and signed numbers of one sign are one, in the same order."""
+    """A bitwise operation: `bounds` holds for unsigned ranges, and signed numbers of one sign are one, in the same order. Where there are
+    only bits, those of the result are all there is to know.
+    """
+    if _only_bits(w, a) and _only_bits(w, b):
+        return _view(w, bits, None, None)
     full = (1 << w) - 1
     ranges = [
         bounds(w, c & full, d & full, e & full, f & full)
