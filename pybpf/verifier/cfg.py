@@ -109,9 +109,10 @@ def build(program: Program) -> Graph:
     _only_known(program)
     called, addressed = {0}, set()
     for pc, instruction in code.items():
-        if instruction.op.kind is Kind.CALL_LOCAL:
+        kind = instruction.op.kind
+        if kind is Kind.CALL_LOCAL:
             called.add(_checked(code, pc, instruction.target(pc), "call"))
-        if (function_at := program.function_at(pc)) is not None:
+        elif kind is Kind.LOAD_IMM64 and (function_at := program.function_at(pc)) is not None:
             addressed.add(_checked(code, pc, function_at, "function reference"))
     starts = sorted(called | addressed)
     callbacks = callees(program)

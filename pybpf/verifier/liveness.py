@@ -132,8 +132,6 @@ def _merged(a: _Pointers, b: _Pointers) -> _Pointers:
 def _step(instruction: Instruction, pointers: _Pointers, *, loaded: bool) -> None:
     op, dst, src = instruction.op, instruction.dst, instruction.src
     kind = op.kind
-    if kind is Kind.STORE or kind is Kind.BRANCH:
-        return
     if kind is Kind.ALU:
         source = pointers.get(src) if op.operand is Operand.REG else None
         if source is None and dst not in pointers:
@@ -154,6 +152,8 @@ def _step(instruction: Instruction, pointers: _Pointers, *, loaded: bool) -> Non
                 pointers[dst] = known + (instruction.imm if op.code == "add" else -instruction.imm)
             else:
                 pointers[dst] = SOMEWHERE
+    elif kind is Kind.STORE or kind is Kind.BRANCH:
+        return
     elif kind is Kind.LOAD or (kind is Kind.ATOMIC and op.code == "load_acquire"):
         pointers.pop(dst, None)
         if loaded and op.size == 8:
@@ -234,7 +234,7 @@ class _Liveness:
             _step(instruction, pointers, loaded=self.escapes)
             if instruction.op.kind is Kind.LOAD_IMM64 and instruction.dst == 1:
                 map_in_r1 = self._map_at(pc)
-            elif instruction.op.kind in _CALLS or writes(instruction) == 1:
+            elif map_in_r1 is not None and (instruction.op.kind in _CALLS or writes(instruction) == 1):
                 map_in_r1 = None
         effects.reverse()
         return effects
