@@ -104,10 +104,21 @@ def test_views_tighten_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     paths.run(lambda: FALSE if (v := numbers._narrowed(s.wide, s.narrow)) is None else in_view(half(x), v, H))
 
 
+def test_a_number_that_fits_its_lower_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make` in one step: a number of both views is in the one view that both become."""
+    paths = Paths()
+    s = any_scalar(paths, "s")
+    x = one_of(paths, "x", s)
+    paths.given += [s.wide.umax.term < 1 << H]
+    monkeypatch.setattr(Numbers, "_intern", lambda self, wide, narrow: Views(wide, narrow))
+    numbers = Numbers()
+    paths.run(lambda: FALSE if (made := numbers.make(s.wide, s.narrow)) is None else is_in(x, made))
+
+
 def test_making_a_scalar(monkeypatch: pytest.MonkeyPatch) -> None:
     """`make` gives the views of its last steps, and nothing only where a step finds nothing."""
     numbers = Numbers()
-    wide, narrow = view.top(W)._replace(umax=9), view.top(H)._replace(umax=9)
+    wide, narrow = view.top(W)._replace(umax=9 << H), view.top(H)._replace(umax=9)
     steps = {(wide, narrow): (view.constant(W, 1), view.constant(H, 1))}
     monkeypatch.setattr(Numbers, "_narrowed", lambda self, a, b: steps.get((a, b), (a, b))[1], raising=True)
     monkeypatch.setattr(

@@ -525,7 +525,13 @@ def test_bitwise_by_sign(w: int, monkeypatch: pytest.MonkeyPatch) -> None:
         )
         return ends
 
-    paths.run(lambda: o.holds(z, view._bitwise(w, o.a, o.b, (0, 0), bounds)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(view, "_only_bits", lambda w, v: False)
+        paths.run(lambda: o.holds(z, view._bitwise(w, o.a, o.b, (0, 0), bounds)))
+        # The bits of the result are true of it (proved of tnums), whatever else is known of the operands.
+        patch.setattr(view, "_only_bits", lambda w, v: True)
+        patch.setattr(view, "_view", lambda *result: result)
+        assert view._bitwise(w, o.a, o.b, (3, 4), bounds) == (w, (3, 4), None, None)
     asked: list[Any] = []
     monkeypatch.setattr(view, "_bitwise", lambda w, a, b, bits, bounds: asked.append((a, b, bounds)))
     for code in ("and", "or", "xor"):
