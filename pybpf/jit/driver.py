@@ -32,10 +32,22 @@ EXPORTS: Final = (RUN, RUN_BATCH)
 AHEAD: Final = 16
 """How many packets ahead the batch loop asks for memory, and how many a batch must have to be split."""
 
+NEAR: Final = 256 << 10
+"""Bytes of packets that lie in the processor's second-level cache, or soon will: asking for them ahead takes longer than it saves."""
 WATCHED: Final = 128
-"""How many packets are watched before it is decided to compare bytes first, and a batch must have for that."""
-TURNS: Final = 16
-"""Of so many blocks of `WATCHED` packets one is watched."""
+"""How many packets are watched, or run the other way, before it is decided to compare bytes or not, and a batch must have for that."""
+SHORTEST: Final = 1024
+"""How many packets are run before the other way is tried for the first time."""
+LONGEST: Final = 16384
+"""And how many at most, where it does not pay again and again."""
+
+_LOOPS: Final = """
+!10 = distinct !{!10, !11}
+!11 = !{!"llvm.loop.unroll.disable"}
+!12 = distinct !{!12, !13}
+!13 = !{!"llvm.loop.unroll.count", i32 2}
+"""
+"""How the loops of `_comparing` are compiled: what watches is small, and what a filter takes is so little that every second turn's own share tells."""
 
 _RUN: Final = """
 define i64 @run(ptr noalias %state, ptr %packet, i32 %length) nounwind {
@@ -59,7 +71,7 @@ def entry_points(split: Split | None, conjunction: Conjunction | None = None, *,
     if split is not None:
         before, call, after = _by_block(split)
     elif conjunction is not None:
-        functions = compare_ir.differs(conjunction)
+        functions = compare_ir.differs(conjunction) + _LOOPS
         before, call, after = _comparing(conjunction)
     else:
         before, call, after = _straight()
@@ -134,26 +146,12 @@ def _packet(name: str, number: str) -> str:
 """
 
 
-# The last packets are a part of their own, whose memory has been asked for: so nobody need ask whether there is a packet so much later.
-_PARTS: Final = f"""  %body = call i64 @llvm.usub.sat.i64(i64 %n, i64 {AHEAD})
-  br label %block
-
-block:
-  %start = phi i64 [ 0, %begin ], [ %next, %block.end ]
-%TURN%  %in.body = icmp ult i64 %start, %body
-  %most = add nuw i64 %start, {WATCHED}
-  %most.end = call i64 @llvm.umin.i64(i64 %most, i64 %body)
-  %end = select i1 %in.body, i64 %most.end, i64 %n
-  %distance = select i1 %in.body, i64 {AHEAD}, i64 0
-  %later = getelementptr i64, ptr %offsets, i64 %distance
-"""
-
-
 def _straight() -> tuple[str, str, str]:
     """One packet after the other: what comes before `%packet` is known, the call, and what follows the result. All that can be is done for many packets at once, since
     a small filter takes no longer than a test or two.
     """
     before = f"""begin:
+  %near = icmp ule i64 %size, {NEAR}
   br label %block
 
 block:
@@ -163,7 +161,8 @@ block:
   %fuller = add nuw i64 %start, {2 * AHEAD}
   %far = call i64 @llvm.umin.i64(i64 %fuller, i64 %n)
   %last.block = icmp eq i64 %end, %far
-  br i1 %last.block, label %loop, label %fetch
+  %fetched = or i1 %last.block, %near
+  br i1 %fetched, label %loop, label %fetch
 
 fetch:
   %ahead = phi i64 [ %end, %block ], [ %ahead.next, %fetch ]
@@ -190,25 +189,53 @@ block.end:
 
 
 def _comparing(conjunction: Conjunction) -> tuple[str, str, str]:
-    """As `_straight`, block by block. In every `TURNS`th the traffic is watched: where it is often another byte than with the packet before that tells, branches would be
-    mispredicted; where none does, all of them would be gone through. If so, bytes are compared and the rest of the program is run for every packet, in that block and those
-    that follow. A packet that is too short, or that the rest was not made for and traps at, is run as all others are, with what follows it in its block.
+    """Block by block, each either by branches or by comparing. Where with the first packets it is often another byte than with the packet before that tells, branches would be
+    mispredicted; where none does, all of them would be gone through: then the first block is compared. From there on time decides: between two blocks some packets are run
+    the other way, and if they take less time than those of the last block did, so do those that follow; if not, the next block is twice as long. A machine on which time is
+    not told goes on as it began.
+
+    Compared, bytes are looked at and the rest of the program is run for every packet. A packet that is too short, or that the rest was not made for and traps at, is run as
+    all others are.
+
+    The last packets are a block of their own, whose memory has been asked for: so nobody need ask whether there is a packet so much later.
     """
-    turn = """  %turn = phi i64 [ 0, %begin ], [ %turn.next, %block.end ]
-  %pays.before = phi i1 [ false, %begin ], [ %pays, %block.end ]
-  %turn.next = add nuw i64 %turn, 1
-"""
     before = f"""begin:
+  %body = call i64 @llvm.usub.sat.i64(i64 %n, i64 {AHEAD})
   %enough = icmp uge i64 %n, {WATCHED}
-{_PARTS.replace("%TURN%", turn).replace("%next", "%reached")}  %turn.within = and i64 %turn, {TURNS - 1}
-  %first = icmp eq i64 %turn.within, 0
+  %near = icmp ule i64 %size, {NEAR}
+  br label %block
+
+block:
+  %start = phi i64 [ 0, %begin ], [ %reached, %block.end ]
+  %pays = phi i1 [ false, %begin ], [ %pays.next, %block.end ]
+  %trial = phi i1 [ false, %begin ], [ %trial.next, %block.end ]
+  %length.next = phi i64 [ {SHORTEST}, %begin ], [ %length.after, %block.end ]
+  %spent = phi i64 [ 0, %begin ], [ %spent.next, %block.end ]
+  %for = phi i64 [ 0, %begin ], [ %for.next, %block.end ]
+  %in.body = icmp ult i64 %start, %body
+  %many = select i1 %trial, i64 {WATCHED}, i64 %length.next
+  %most = add nuw i64 %start, %many
+  %most.end = call i64 @llvm.umin.i64(i64 %most, i64 %body)
+  %end = select i1 %in.body, i64 %most.end, i64 %n
+  %distance = select i1 %in.body, i64 {AHEAD}, i64 0
+  %later = getelementptr i64, ptr %offsets, i64 %distance
+  %first = icmp eq i64 %start, 0
   %watches = and i1 %first, %enough
-  br i1 %watches, label %watch, label %go
+  br i1 %watches, label %few, label %known
+
+known:
+  %tries = and i1 %trial, %in.body
+  %known.compares = xor i1 %pays, %tries
+  br label %go
+
+few:
+  %watch.end = call i64 @llvm.umin.i64(i64 {WATCHED}, i64 %end)
+  br label %watch
 
 watch:
-  %j = phi i64 [ %start, %block ], [ %j.next, %watched ]
-  %before = phi i64 [ 0, %block ], [ %byte, %watched ]
-  %costly = phi i64 [ 0, %block ], [ %costly.next, %watched ]
+  %j = phi i64 [ 0, %few ], [ %j.next, %watched ]
+  %before = phi i64 [ 0, %few ], [ %byte, %watched ]
+  %costly = phi i64 [ 0, %few ], [ %costly.next, %watched ]
 {_prefetch("%j", "%j.")}{_packet("%j.", "%j")}  %j.long = icmp uge i64 %j.length, {conjunction.end}
   br i1 %j.long, label %watch.at, label %watched
 
@@ -225,21 +252,40 @@ watched:
   %costs.wide = zext i1 %costs to i64
   %costly.next = add nuw nsw i64 %costly, %costs.wide
   %j.next = add nuw i64 %j, 1
-  %j.more = icmp ult i64 %j.next, %end
-  br i1 %j.more, label %watch, label %seen
+  %j.more = icmp ult i64 %j.next, %watch.end
+  br i1 %j.more, label %watch, label %seen, !llvm.loop !10
 
 seen:
   %often = icmp ugt i64 %costly.next, {WATCHED // 8}
   br label %go
 
 go:
-  %pays = phi i1 [ %pays.before, %block ], [ %often, %seen ]
-  br i1 %pays, label %both, label %loop
+  %compares = phi i1 [ %known.compares, %known ], [ %often, %seen ]
+  %paid = phi i1 [ %pays, %known ], [ %often, %seen ]
+  %began = call i64 @ticks()
+  br i1 %compares, label %both, label %plain
+
+plain:
+  br i1 %near, label %close, label %loop
+
+close:
+  %m = phi i64 [ %start, %plain ], [ %m.next, %close.done ]
+{_packet("%m.", "%m")}  %m.outcome = call {RESULT} @program(ptr %state, ptr %m.arrived, i64 %m.length)
+  %m.value = extractvalue {RESULT} %m.outcome, 0
+  %m.over = extractvalue {RESULT} %m.outcome, 1
+  br i1 %m.over, label %again, label %close.done, !prof !2
+
+close.done:
+  %m.result = getelementptr inbounds i64, ptr %results, i64 %m
+  store i64 %m.value, ptr %m.result
+  %m.next = add nuw i64 %m, 1
+  %m.more = icmp ult i64 %m.next, %end
+  br i1 %m.more, label %close, label %block.end, !llvm.loop !12
 
 both:
-  %k = phi i64 [ %start, %go ], [ %k.next, %answered ]
+  %k = phi i64 [ %start, %go ], [ %k.next, %answered ], [ %next, %after.loop ]
 {_prefetch("%k", "%k.")}{_packet("%k.", "%k")}  %k.long = icmp uge i64 %k.length, {conjunction.end}
-  br i1 %k.long, label %compare, label %loop, !prof !0
+  br i1 %k.long, label %compare, label %alone, !prof !0
 
 compare:
   %k.outcome = call {RESULT} @rest(ptr %state, ptr %k.arrived, i64 %k.length)
@@ -247,12 +293,13 @@ compare:
   %k.over = extractvalue {RESULT} %k.outcome, 1
   %differs = call i64 @differs(ptr %k.arrived)
   %equal = icmp eq i64 %differs, 0
-  br i1 %k.over, label %again, label %answered, !prof !{{!"branch_weights", i32 1, i32 2000000}}
+  br i1 %k.over, label %again, label %answered, !prof !2
 
 again:
-  %k.site.slot = getelementptr inbounds i8, ptr %state, i64 {SITE}
-  store i64 0, ptr %k.site.slot
-  br label %loop
+  %trapped = phi i64 [ %k, %compare ], [ %m, %close ]
+  %trapped.slot = getelementptr inbounds i8, ptr %state, i64 {SITE}
+  store i64 0, ptr %trapped.slot
+  br label %alone
 
 answered:
   %k.answer = select i1 %equal, i64 %k.value, i64 {signed(conjunction.otherwise, 64)}, !unpredictable !1
@@ -262,15 +309,40 @@ answered:
   %k.more = icmp ult i64 %k.next, %end
   br i1 %k.more, label %both, label %block.end
 
+alone:
+  %single = phi i64 [ %k, %both ], [ %trapped, %again ]
+  %single.end = add nuw i64 %single, 1
+  br label %loop
+
 loop:
-  %i = phi i64 [ %start, %go ], [ %k, %both ], [ %k, %again ], [ %next, %done ]
+  %i = phi i64 [ %start, %plain ], [ %single, %alone ], [ %next, %done ]
+  %until = phi i64 [ %end, %plain ], [ %single.end, %alone ], [ %until, %done ]
 {_prefetch("%i")}{_packet("%", "%i")}  br label %place
 """
-    after = """  %more = icmp ult i64 %next, %end
-  br i1 %more, label %loop, label %block.end
+    after = f"""  %more = icmp ult i64 %next, %until
+  br i1 %more, label %loop, label %after.loop
+
+after.loop:
+  %rest.more = icmp ult i64 %next, %end
+  br i1 %rest.more, label %both, label %block.end
 
 block.end:
-  %reached = phi i64 [ %next, %done ], [ %k.next, %answered ]
+  %reached = phi i64 [ %next, %after.loop ], [ %k.next, %answered ], [ %m.next, %close.done ]
+  %now = call i64 @ticks()
+  %took = sub i64 %now, %began
+  %packets = sub nuw i64 %reached, %start
+  %cost = mul i64 %took, %for
+  %usual = mul i64 %spent, %packets
+  %less = icmp ult i64 %cost, %usual
+  %turns = and i1 %trial, %less
+  %pays.next = xor i1 %paid, %turns
+  %twice = shl i64 %length.next, 1
+  %longer = call i64 @llvm.umin.i64(i64 %twice, i64 {LONGEST})
+  %length.tried = select i1 %turns, i64 {SHORTEST}, i64 %longer
+  %length.after = select i1 %trial, i64 %length.tried, i64 %length.next
+  %spent.next = select i1 %trial, i64 %spent, i64 %took
+  %for.next = select i1 %trial, i64 %for, i64 %packets
+  %trial.next = xor i1 %trial, true
   %further = icmp ult i64 %reached, %n
   br i1 %further, label %block, label %all
 """

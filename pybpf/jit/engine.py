@@ -201,7 +201,19 @@ def _target() -> str:
 
 
 def _text_of(machine: Any) -> str:
-    return f'target datalayout = "{machine.target_data}"\ntarget triple = "{machine.triple}"\n'
+    architecture, _, _ = machine.triple.partition("-")
+    clock = _CLOCKS.get(architecture)
+    ticks = f"  %t = call i64 @llvm.{clock}()\n  ret i64 %t" if clock else "  ret i64 0"
+    return f"""target datalayout = "{machine.target_data}"
+target triple = "{machine.triple}"
+define internal i64 @ticks() alwaysinline nounwind {{
+{ticks}
+}}
+"""
+
+
+_CLOCKS: Final = {"x86_64": "readcyclecounter", "aarch64": "readsteadycounter"}
+"""What reads a clock without a call of the system. Elsewhere `@ticks` is always 0."""
 
 
 @cache

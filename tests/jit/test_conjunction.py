@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 import pybpf
 from benchmarks import programs, traffic
-from pybpf import PacketBatch, Program, jit
+from pybpf import PacketBatch, Program, Trap, jit
 from pybpf.jit import Level, conjunction
-from pybpf.jit.driver import TURNS, WATCHED
+from pybpf.jit.driver import NEAR, SHORTEST, WATCHED
 from pybpf.jit.lower import Module
 from pybpf.jit.options import DEFAULT, Options
+from pybpf.program_types import FILTER
+from pybpf.verifier.facts import Access, Facts, RegionKind, VerifiedProgram
 
 
 def find(text: str) -> conjunction.Conjunction | None:
@@ -108,17 +110,49 @@ def mixed(count: int) -> PacketBatch:
     return PacketBatch.from_packets(packets)
 
 
+def far(batch: PacketBatch) -> PacketBatch:
+    """The same packets among so many bytes that their memory is asked for."""
+    data = np.concatenate([batch.data, np.zeros(NEAR, np.uint8)])
+    return PacketBatch(data, batch.offsets, batch.lengths, batch.original_lengths, batch.timestamps)
+
+
+# Both ways are run in a batch of so many, whichever takes less time: as many as this, some the other way, and again.
+BOTH = 4 * SHORTEST + 5
+
+
 @pytest.mark.parametrize("level", Level)
 @pytest.mark.parametrize("name", ["p0f", "p0f_literal"])
 def test_batches_are_the_program_one_by_one(name, level):
     verified = programs.example(name)
     native = jit.compile(verified, level).bind()
     checked = pybpf.instantiate(verified, engine="interpreter")
-    for count in (1, WATCHED - 1, WATCHED, WATCHED + 1, 2 * WATCHED, (TURNS + 2) * WATCHED + 5):
+    for count in (1, WATCHED - 1, WATCHED, WATCHED + 1, 2 * WATCHED, BOTH):
         batch, results = mixed(count), np.empty(count, np.uint64)
-        native.run_batch(batch, results)
-        assert results.tolist() == [checked.run(packet).value for packet in batch]
+        expected = [checked.run(packet).value for packet in batch]
+        for form in (batch, far(batch)):
+            native.run_batch(form, results)
+            assert results.tolist() == expected
         assert count == 1 or set(results.tolist()) == ({0, 1} if name == "p0f" else {0})
+
+
+@pytest.mark.parametrize("level", Level)
+@pytest.mark.parametrize("form", [lambda batch: batch, far], ids=["near", "far"])
+@pytest.mark.parametrize("at", [0, 200, SHORTEST + WATCHED // 2, 2 * SHORTEST, BOTH - 1])
+def test_a_packet_that_traps_ends_the_batch_whichever_way_it_is_run(at, form, level):
+    """A program that was wrongly proved: nothing tells that byte 64 is there, which only packets that pass all tests are asked for."""
+    text = (
+        "r0 = 0\n r3 = *(u32 *)(r1 + 0)\n if r3 != 0x01010101 goto out\n r0 = *(u8 *)(r1 + 64)\nout:\n exit"
+    )
+    program = Program.from_asm(text, FILTER)
+    accesses = {pc: (Access(RegionKind.PACKET, low, low, size),) for pc, low, size in ((1, 0, 4), (3, 64, 1))}
+    claims = Facts(accesses=accesses, reached=frozenset(program.code))
+    native = jit.compile(VerifiedProgram(program, FILTER, claims), level).bind()
+    packets = [bytes(64) if number % 3 else bytes([1] * 65) for number in range(BOTH)]
+    packets[at] = bytes([1] * 64)
+    results = np.full(BOTH, 7, np.uint64)
+    with pytest.raises(Trap, match=f"packet {at}: "):
+        native.run_batch(form(PacketBatch.from_packets(packets)), results)
+    assert results.tolist() == [0 if number % 3 else 1 for number in range(at)] + [7] * (BOTH - at)
 
 
 conditions = st.tuples(
