@@ -12,7 +12,7 @@ from pybpf.verifier.arithmetic import name_of
 from pybpf.verifier.explain import Refusal
 from pybpf.verifier.facts import RegionKind
 from pybpf.verifier.prove import READ, WRITE, Prover
-from pybpf.verifier.state import FIRST_SLOT, State, read_bytes, slot_of
+from pybpf.verifier.state import State, first_of, read_bytes, slot_of
 from pybpf.verifier.values import Form, Number, Object, Pointer, Target, Value
 
 if TYPE_CHECKING:
@@ -191,5 +191,5 @@ def constant_key(prover: Prover, state: State, value: Value, size: int) -> int |
         return None
     slot = slot_of(value.offset)
     cell = prover.frame_cells(state, value.number)[slot]
-    key = read_bytes(prover.values, cell, value.offset + 8 * (slot - FIRST_SLOT + 1), 4)
+    key = read_bytes(prover.values, cell, value.offset - first_of(slot), 4)
     return key.value if isinstance(key, Number) else None

@@ -17,7 +17,7 @@ from pybpf.program_types import OBJECTS, Context, Field, ProgramType
 from pybpf.verifier.arithmetic import name_of
 from pybpf.verifier.explain import Refusal
 from pybpf.verifier.facts import Access, RegionKind
-from pybpf.verifier.state import FIRST_SLOT, NOTHING, State, parts_of, slot_of, written
+from pybpf.verifier.state import NOTHING, State, first_of, parts_of, slot_of, written
 from pybpf.verifier.values import (
     LENGTH,
     Cell,
@@ -275,7 +275,7 @@ class Prover:
         cells = self.frame_cells(state, p.number)
         low, end = p.low + offset, p.high + offset + size
         for slot in range(slot_of(low), slot_of(end - 1) - 1, -1):
-            start = -8 * (slot - FIRST_SLOT + 1)
+            start = first_of(slot)
             first, last = max(low - start, 0), min(end - start, 8)
             if not written(cells[slot], first, last - first):
                 if self.policy.uninitialised_stack and self.policy.pointer_leaks:
@@ -295,7 +295,7 @@ class Prover:
         cells = self.frame_cells(state, p.number)
         low, end = p.low + offset, p.high + offset + size
         for slot in range(slot_of(end - 1), slot_of(low) + 1):
-            start = -8 * (slot - FIRST_SLOT + 1)
+            start = first_of(slot)
             for first, length, value in parts_of(cells[slot]):
                 if isinstance(value, Pointer) and start + first < end and start + first + length > low:
                     raise Refusal(

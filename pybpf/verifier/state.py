@@ -161,6 +161,11 @@ def slot_of(offset: int) -> int:
     return FIRST_SLOT + (-offset - 1) // 8
 
 
+def first_of(slot: int) -> int:
+    """The offset from r10 of the first byte of a slot."""
+    return -8 * (slot - FIRST_SLOT + 1)
+
+
 def parts_of(cell: Cell) -> tuple[tuple[int, int, Value], ...]:
     """A slot as parts."""
     if cell is None:
@@ -168,14 +173,14 @@ def parts_of(cell: Cell) -> tuple[tuple[int, int, Value], ...]:
     return cell.parts if isinstance(cell, Pieces) else ((0, 8, cell),)
 
 
-def write_bytes(values: Values, cell: Cell, first: int, size: int, value: Value) -> Cell:
-    """A slot after `size` bytes from `first` became `value`. What is overwritten in part keeps its other bytes as numbers.
+def write_bytes(values: Values, cell: Cell, first: int, size: int, value: Value | None) -> Cell:
+    """A slot after `size` bytes from `first` became `value`, or as if never written. What is overwritten in part keeps its other bytes as numbers.
 
     A pointer of which a byte was overwritten is a pointer no longer: its remaining bytes are unknown numbers, or as if never
     written where no address may be read as a number.
     """
     end = first + size
-    kept: list[tuple[int, int, Value]] = [(first, size, value)]
+    kept: list[tuple[int, int, Value]] = [] if value is None else [(first, size, value)]
     for start, length, old in parts_of(cell):
         if start + length <= first or start >= end:
             kept.append((start, length, old))
@@ -235,16 +240,3 @@ def written(cell: Cell, first: int, size: int) -> bool:
         if start <= covered < start + length:
             covered = start + length
     return covered >= first + size
-
-
-def initialised(cell: Cell, first: int, size: int) -> list[tuple[int, int]]:
-    """The stretches of a range of a slot that were written, as first byte and length."""
-    stretches: list[tuple[int, int]] = []
-    for start, length, _ in parts_of(cell):
-        low, high = max(start, first), min(start + length, first + size)
-        if low >= high:
-            continue
-        if stretches and sum(stretches[-1]) == low:
-            low = stretches.pop()[0]
-        stretches.append((low, high - low))
-    return stretches

@@ -6,7 +6,7 @@ through `Prover` and `Calls` (which raise `Refusal`), records the facts and then
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from pybpf.errors import UnsupportedError
@@ -24,12 +24,11 @@ from pybpf.verifier.prove import ATOMIC, BTF_POINTERS, READ, WRITE, Prover
 from pybpf.verifier.recorder import Recorder
 from pybpf.verifier.speculation import Masks, cut
 from pybpf.verifier.state import (
-    FIRST_SLOT,
     R10,
     Frame,
     State,
     entry_state,
-    initialised,
+    first_of,
     parts_of,
     read_bytes,
     slot_of,
@@ -382,7 +381,7 @@ class Transfer:
             at = p.offset + offset
             slot = slot_of(at)
             cells = self.prover.frame_cells(state, p.number)
-            value = read_bytes(self.values, cells[slot], at + 8 * (slot - FIRST_SLOT + 1), size)
+            value = read_bytes(self.values, cells[slot], at - first_of(slot), size)
             assert value is not None, "initialised"
             if isinstance(value, Pointer) and size == 8:
                 return value
@@ -465,27 +464,36 @@ class Transfer:
     def clobber_stack(self, state: State, p: Pointer, offset: int, size: int, *, sure: bool) -> None:
         """Any byte of the range may have become any number.
 
-        If `sure`, each one was written; otherwise one that was not initialised may still not be.
+        If `sure`, each one was written; otherwise one that was not initialised may still not be, and one of an address may still be
+        that: where no address may be read as a number, it is as if never written.
         """
+        values = self.values
         cells = self.prover.frame_cells(state, p.number)
-        writes: list[tuple[int, int, Value]] = []
+        writes: list[tuple[int, int, Value | None]] = []
         at, end = p.low + offset, p.high + offset + size
         while at < end:
             slot = slot_of(at)
-            first = at + 8 * (slot - FIRST_SLOT + 1)
-            here = min(8 - first, end - at)
-            for start, length in [(first, here)] if sure else initialised(cells[slot], first, here):
-                number = self.values.number(self.values.numbers.unsigned(0, (1 << 8 * length) - 1), None)
-                writes.append((at + start - first, length, number))
+            start = at - first_of(slot)
+            here = min(8 - start, end - at)
+            if sure:
+                writes.append((at, here, values.bytes(here)))
+            else:
+                for first, length, old in parts_of(cells[slot]):
+                    low, high = max(first, start), min(first + length, start + here)
+                    if low < high:
+                        gone = isinstance(old, Pointer) and not values.leaks
+                        writes.append(
+                            (first_of(slot) + low, high - low, None if gone else values.bytes(high - low))
+                        )
             at += here
         self._write_cells(state, p.number, writes)
 
-    def _write_cells(self, state: State, frame: int, writes: list[tuple[int, int, Value]]) -> None:
+    def _write_cells(self, state: State, frame: int, writes: Sequence[tuple[int, int, Value | None]]) -> None:
         current = frame == len(state.frames)
         cells: list[Cell] = state.cells if current else list(state.frames[frame].cells)
         for at, size, value in writes:
             slot = slot_of(at)
-            cells[slot] = write_bytes(self.values, cells[slot], at + 8 * (slot - FIRST_SLOT + 1), size, value)
+            cells[slot] = write_bytes(self.values, cells[slot], at - first_of(slot), size, value)
         if not current:
             saved = Frame(tuple(cells), state.frames[frame].call)
             state.frames = (*state.frames[:frame], saved, *state.frames[frame + 1 :])
