@@ -121,6 +121,42 @@ def _own_sum(moved: Any) -> Any:
     return replacement
 
 
+def _no_loaded_bytes(packet_load: Any) -> Any:
+    def replacement(self: Any, pc: int, instruction: Any) -> Any:
+        step = packet_load(self, pc, instruction)
+
+        def loaded(state: Any) -> None:
+            step(state)
+            state.cells[0] = self.unknown(state, pc, 64)
+
+        return loaded
+
+    return replacement
+
+
+def _no_identity(assume_numbers: Any) -> Any:
+    """Equal forms say nothing: a comparison knows the ranges of its operands alone."""
+
+    def replacement(self: Any, state: Any, code: str, instruction: Any, left: Any, right: Any) -> None:
+        if left.value is None:
+            left = self.values.number(left.scalar, None)
+        assume_numbers(self, state, code, instruction, left, right)
+
+    return replacement
+
+
+def _no_step_back(moved: Any) -> Any:
+    """The variable part of a sum is not negative, or not known."""
+
+    def replacement(self: Any, code: str, p: Any, n: Any, atom: Any) -> Any:
+        sum_ = moved(self, code, p, n, atom)
+        if sum_.variable is None or sum_.variable.wide.smin >= 0:
+            return sum_
+        return self.values.pointer(p.target, p.number, sum_.offset, self.numbers.unknown, (atom,))
+
+    return replacement
+
+
 MAX_PACKET_OFFSET: Final = 0xFFFF
 DIVISIONS: Final = ("div", "mod", "sdiv", "smod")
 
@@ -172,6 +208,24 @@ DIFFERENCES: Final = (
         "two pointers moved by the same unknown are one: Linux gives each a name of its own",
         "outside of the packet",
         ((Arithmetic, "_moved", _own_sum),),
+    ),
+    Difference(
+        "packet-load",
+        "a load of packet bytes by number gives no more bits than it loads; to Linux all 64 bits are unknown",
+        "",
+        ((Transfer, "_packet_load", _no_loaded_bytes),),
+    ),
+    Difference(
+        "same-number",
+        "a number equals its copies, so that the other side of a comparison is dead; Linux follows both",
+        "",
+        ((Branches, "_assume_numbers", _no_identity),),
+    ),
+    Difference(
+        "negative-offset",
+        "a pointer may go back by an unknown number of bytes as well as forth; to Linux the number is then unbounded",
+        "unbounded memory access|value is negative",
+        ((Arithmetic, "_moved", _no_step_back),),
     ),
     Difference(
         "null-register",

@@ -32,6 +32,12 @@ EXAMPLES = {
         f"{XDP} r4 = *(u32 *)(r6 + 12)\n r4 &= 31\n r5 = r2\n r5 += r4\n r2 += r4\n r0 = r5\n r0 += 4\n"
         f" if r0 > r3 goto out\n r0 = *(u8 *)(r2 + 3)\n exit\n{OUT}"
     ),
+    "packet-load": (
+        f"r6 = r1\n {LOOKUP} if r0 == 0 goto out\n r7 = r0\n r0 = *(u8 *)skb[12]\n r0 >>= 5\n r7 += r0\n"
+        f" r0 = *(u8 *)(r7 + 0)\n exit\n{OUT}"
+    ),
+    "same-number": f"{LOOKUP} if r0 == 0 goto out\n r1 = *(u64 *)(r0 + 0)\n r2 = r1\n if r1 == r2 goto out\n r0 = *(u8 *)(r0 + 8)\n exit\n{OUT}",
+    "negative-offset": f"{INDEXED} r1 &= 3\n r0 += 4\n r0 -= r1\n r0 = *(u8 *)(r0 + 0)\n exit\n{OUT}",
     "null-register": f"{LOOKUP} r1 = 0\n if r0 == r1 goto out\n r0 = *(u8 *)(r0 + 0)\n exit\n{OUT}",
     "returned-stack": "r1 = r10\n r1 += -8\n *(u64 *)(r10 - 8) = 0\n call f\n r0 = *(u64 *)(r0 + 0)\n exit\nf:\n r0 = r1\n exit\n",
     "part-of-pointer": "*(u64 *)(r10 - 8) = r10\n r0 = *(u8 *)(r10 - 8)\n exit\n",
@@ -41,8 +47,9 @@ EXAMPLES = {
 
 def _program(text: str) -> Program:
     maps = ".map m array key=4 value=8 entries=1\n" if "m ll" in text else ""
-    program = assemble(f".type xdp\n.license GPL\n{maps}main:\n {text}")
-    type_ = program_types.get("xdp")
+    name = "tc" if "skb[" in text else "xdp"
+    program = assemble(f".type {name}\n.license GPL\n{maps}main:\n {text}")
+    type_ = program_types.get(name)
     return replace(program, type=replace(type_, policy=Policy(uninitialised_stack=True)))
 
 
