@@ -89,7 +89,6 @@ SAID_ELSEWHERE = {
     "too-long": "test_rules: a million instructions are no text",
     "global-function": "test_global_functions: prototypes are BTF, which is no text",
     "loop-depth": "test_cfg: so many loops are no text",
-    "global-function": "test_global_functions: prototypes are in BTF, and no text says them",
 }
 """Reasons that no case has, and where they are tested."""
 
