@@ -7,8 +7,8 @@ The orders of the atomic accesses, and what each is for:
   bytes, an acquire fence in a lookup between the key's bytes and the second look at the version: who has read any new
   byte sees the new version, and looks again.
 * The tag of a filled slot is stored with release and loaded with acquire: who sees it sees the whole key and value.
-* The count of live keys goes up with acquire and down, after the slot is free again, with release: who may insert finds a
-  free slot.
+* Room for a key is taken before a slot is claimed, and given back after the slot is free again (`pybpf.jit.room_ir`): who may insert
+  finds a free slot.
 * Overflow counts need no order of their own: the release of the tag or of the lock publishes them.
 
 Tags are claimed byte by byte and loaded eight at a time. No processor tears either.
@@ -21,9 +21,9 @@ import errno
 from pybpf.jit.bytes_ir import UNROLLED, copy, function, same
 from pybpf.jit.hash_ir import hashlittle_seeded
 from pybpf.jit.lock_ir import lock
+from pybpf.jit.room_ir import room
 from pybpf.maps.layout import (
     BUSY,
-    COUNT,
     FIRST_TAG,
     FREE,
     GROUP_LOCK,
@@ -46,6 +46,7 @@ def operations(n: int, layout: HashLayout) -> str:
     return "\n".join(
         [
             lock(n),
+            room(n, layout),
             hashlittle_seeded(f"map_mix_{n}", key),
             same(f"map_same_{n}", key),
             copy(f"map_name_{n}", key, to_map=True, from_map=False),
@@ -252,21 +253,10 @@ new:
   %exists = icmp eq i64 %flags, {BPF_EXIST}
   br i1 %exists, label %end, label %reserve
 reserve:
-  %count.at = getelementptr inbounds i8, ptr %block, i64 {COUNT}
-  %count.first = load atomic i32, ptr %count.at monotonic, align 4
-  br label %reserve.check
-reserve.check:
-  %count = phi i32 [ %count.first, %reserve ], [ %count.now, %reserve.add ]
-  %full = icmp uge i32 %count, {layout.max_entries}
-  br i1 %full, label %end, label %reserve.add
-reserve.add:
-  %count.more = add i32 %count, 1
-  %reservation = cmpxchg weak ptr %count.at, i32 %count, i32 %count.more acquire monotonic
-  %count.now = extractvalue {{ i32, i1 }} %reservation, 0
-  %reserved = extractvalue {{ i32, i1 }} %reservation, 1
-  br i1 %reserved, label %claim, label %reserve.check
+  %reserved = call i1 @map_reserve_{n}(ptr %block)
+  br i1 %reserved, label %claim, label %end
 claim:
-  %number = phi i64 [ %home, %reserve.add ], [ %next, %claim.onward ]
+  %number = phi i64 [ %home, %reserve ], [ %next, %claim.onward ]
   %group.at = call ptr @map_group_{n}(ptr %block, i64 %number)
   %free = call i{GROUP_SLOTS} @map_matches_{n}(ptr %group.at, i8 {FREE})
   br label %claim.check
@@ -299,7 +289,7 @@ write:
   store atomic i8 %tag, ptr %tag.at release, align 1
   br label %end
 end:
-  %result = phi i64 [ 0, %replace ], [ 0, %write ], [ {-errno.EEXIST}, %old ], [ {-errno.ENOENT}, %new ], [ {-errno.E2BIG}, %reserve.check ]
+  %result = phi i64 [ 0, %replace ], [ 0, %write ], [ {-errno.EEXIST}, %old ], [ {-errno.ENOENT}, %new ], [ {-errno.E2BIG}, %reserve ]
   call void @map_release_{n}(ptr %lock)
   ret i64 %result
 """
@@ -323,8 +313,7 @@ free:
   %tag.at = call ptr @map_tag_at_{n}(ptr %group.at, i64 %within)
   store atomic i8 {FREE}, ptr %tag.at release, align 1
   call void @map_pass_{n}(ptr %block, i64 %home, i64 %number, i32 -1)
-  %count.at = getelementptr inbounds i8, ptr %block, i64 {COUNT}
-  %count = atomicrmw sub ptr %count.at, i32 1 release
+  call void @map_leave_{n}(ptr %block)
   br label %end
 end:
   %result = phi i64 [ 0, %free ], [ {-errno.ENOENT}, %entry ]

@@ -14,8 +14,8 @@ The counts are those of live keys alone: what is deleted leaves nothing. A displ
 lives, so after long use of a full table about one group in seven sends lookups of missing keys on, against one in thirty when it
 was filled; it stays there, however many insertions and deletions follow.
 
-The table has room for more keys than `max_entries` (16 for every 10), so an insertion below that limit always finds a slot; the
-count of live keys enforces the limit exactly.
+The table has room for more keys than `max_entries` (16 for every 10), so an insertion below that limit always finds a slot. The limit is kept exactly: a key
+needs room, of which there is so much, and which it gives back when it goes.
 
 How native threads stay out of each other's way (in `pybpf.jit.table_ir`; here a lock guards every operation):
 
@@ -24,6 +24,7 @@ How native threads stay out of each other's way (in `pybpf.jit.table_ir`; here a
 * Lookups take no lock. The version of a group changes with each claim, after the tag is BUSY and before the key is written. A
   lookup reads the version, the tags, the key, and the version again: if a key that it read was being written, the version
   has changed and it looks again. A key that is there all the time is never missed, since it never moves.
+* Room for keys is set aside in several places, so that threads that insert and delete do not all write to one (`pybpf.jit.room_ir`).
 * A slot deleted while a program holds a pointer to its value may be given to another key, as in Linux's
   preallocated tables (kernel/bpf/hashtab.c): the pointer never leaves the map.
 """
@@ -38,6 +39,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from pybpf.errors import ArgumentError
 from pybpf.lookup3 import hashlittle
 from pybpf.maps.layout import (
+    CACHE_LINE,
     COUNT,
     FIRST_TAG,
     FREE,
@@ -47,6 +49,8 @@ from pybpf.maps.layout import (
     GROUP_TAGS,
     GROUP_VERSION,
     SEED,
+    SPARES,
+    SPARES_END,
     HashLayout,
 )
 from pybpf.maps.map import NO_PREALLOC, NUMA_NODE, ZERO_SEED, BpfMap, MapStatistics
@@ -57,6 +61,10 @@ if TYPE_CHECKING:
     from pybpf.maps.operations import Bytes
 
 _U32: Final = struct.Struct("<I")
+_HEADER: Final = slice(COUNT, SPARES_END)
+_SPARES: Final = range(SPARES, SPARES_END, CACHE_LINE)
+_LOOKS: Final = 8
+"""How often the length of a map that others change is looked at again for a moment's rest."""
 
 
 class HashReference(Reference):
@@ -118,7 +126,7 @@ class HashReference(Reference):
                 return -errno.EEXIST
         elif flags == BPF_EXIST:
             return -errno.ENOENT
-        elif self._word(COUNT) >= self._layout.max_entries:
+        elif not self._reserve():
             return -errno.E2BIG
         else:
             slot = self._insert(key, home, tag)
@@ -136,8 +144,18 @@ class HashReference(Reference):
         offset = layout.key(slot)
         self._memory[offset : offset + layout.key_size] = key
         self._memory[layout.group(group) + GROUP_TAGS + within] = tag
-        self._add(COUNT, 1)
         return slot
+
+    def _reserve(self) -> bool:
+        """Take room for a key: what is not set aside, or what native code has set aside and not used."""
+        if self._word(COUNT) < self._layout.max_entries:
+            self._add(COUNT, 1)
+            return True
+        for offset in _SPARES:
+            if self._word(offset):
+                self._add(offset, -1)
+                return True
+        return False
 
     def _delete(self, key: bytes) -> int:
         layout = self._layout
@@ -189,7 +207,16 @@ class HashMap(BpfMap):
         self.operations = HashReference(self.memory, layout)
 
     def __len__(self) -> int:
-        return int(_U32.unpack_from(self.memory, COUNT)[0])
+        """How many keys are there. While others insert and delete it may be short or in excess by those that come and go, and by room that is just being moved, and
+        is always from 0 to `max_entries`.
+        """
+        header = bytes(self.memory[_HEADER])
+        for _ in range(_LOOKS):
+            before, header = header, bytes(self.memory[_HEADER])
+            if header == before:
+                break
+        count, *spares = (int(_U32.unpack_from(header, at - COUNT)[0]) for at in (COUNT, *_SPARES))
+        return max(0, count - sum(spares))
 
     def statistics(self) -> MapStatistics:
         """See `MapStatistics`."""

@@ -4,9 +4,11 @@ A map is one block of memory that never moves. Its own numbers are little-endian
 start of the block, and since a header comes first no value has offset 0, which therefore can mean "none".
 
     array   header | value 0 | value 1 | ...
-    hash    header | group 0 | group 1 | ... | slot 0 | slot 1 | ...
+    hash    header | spare 0 | spare 1 | ... | group 0 | group 1 | ... | slot 0 | slot 1 | ...
 
-    header  seed of the hash, written once; on a cache line of their own the count of live keys and a lock (arrays)
+    header  seed of the hash, written once; on a cache line of their own a count (of live keys, and of room for keys that is set aside), a lock (arrays), and
+            a number that changes as room is moved from the count to a spare or back (hashes)
+    spare   room for keys that is set aside, in 32 bits, and how often it has changed, on a cache line of its own (see `pybpf.jit.room_ir`)
     group   16 tags, one for each of its slots; version, overflow and lock (32-bit each; see `pybpf.maps.hash`)
     slot    key, padded to 8 bytes, then the value, 8-byte aligned
 """
@@ -23,6 +25,13 @@ HEADER_SIZE: Final = 128
 SEED: Final = 0
 COUNT: Final = 64
 LOCK: Final = 68
+TRANSFERS: Final = 72
+
+CACHE_LINE: Final = 64
+
+SPARES: Final = HEADER_SIZE
+SPARES_COUNT: Final = 16
+SPARES_END: Final = SPARES + SPARES_COUNT * CACHE_LINE
 
 GROUP_SIZE: Final = 32
 GROUP_SLOTS: Final = 16
@@ -41,7 +50,8 @@ BUSY: Final = 1
 FIRST_TAG: Final = 2
 """The least tag of a live slot."""
 
-CACHE_LINE: Final = 64
+LARGEST_TRANSFER: Final = 32
+"""Room that is set aside in one go, in a large table."""
 
 
 def aligned(size: int, to: int = 8) -> int:
@@ -104,7 +114,7 @@ class HashLayout(Layout):
     def of(cls, spec: MapSpec) -> HashLayout:
         """The layout for a map's sizes."""
         groups = -(-spec.max_entries // GROUP_LOAD)
-        slots = aligned(HEADER_SIZE + groups * GROUP_SIZE, CACHE_LINE)
+        slots = aligned(SPARES_END + groups * GROUP_SIZE, CACHE_LINE)
         stride = aligned(spec.key_size) + aligned(spec.value_size)
         return cls(
             spec.key_size,
@@ -115,9 +125,14 @@ class HashLayout(Layout):
             places=groups * GROUP_SLOTS,
             size=slots + groups * GROUP_SLOTS * stride,
             groups=groups,
-            first_group=HEADER_SIZE,
+            first_group=SPARES_END,
             slots=slots,
         )
+
+    @property
+    def transfer(self) -> int:
+        """How much room is moved from the count to a spare, or back, in one go: all spares together keep a small part of the table."""
+        return max(1, min(LARGEST_TRANSFER, self.max_entries // (4 * SPARES_COUNT)))
 
     def group(self, number: int) -> int:
         """The offset of a group."""

@@ -5,6 +5,7 @@ instruction, and the other runs from start to end in between. Threads meet such 
 from __future__ import annotations
 
 import ctypes
+import errno
 import re
 import threading
 from collections.abc import Callable
@@ -204,6 +205,113 @@ def test_operations_wait_for_the_lock_of_the_home_group(table: HashMap, operatio
     assert table.memory[lock] == 0
 
 
+LOOKED_AT = ("map_fetch", "%sum.next = add")
+"""In an insertion that finds no room in the count, nor in the spare that it has just looked at."""
+SEARCHED = ("map_fetch", "%transfers.now = load")
+"""In an insertion that has found no room anywhere, twice: it only asks whether the count is as it was."""
+
+
+def spare(table: HashMap, number: int, change: int) -> None:
+    """What an insertion (-1) or a deletion (1) of another thread does to a spare."""
+    at = layout.SPARES + layout.CACHE_LINE * number
+    word = int.from_bytes(table.memory[at : at + 8], "little") + (1 << 32) + change
+    table.memory[at : at + 8] = word.to_bytes(8, "little")
+
+
+def full(table: HashMap, *spares: int) -> None:
+    """Make a table full, but for room in some spares."""
+    table.memory[layout.COUNT] = table.spec.max_entries
+    for number in spares:
+        spare(table, number, 1)
+
+
+def test_room_that_moves_while_it_is_looked_for_is_found(table: HashMap) -> None:
+    """All the time there is room for one key. It goes from a spare that comes last to the first, which has been looked at: another thread inserts and deletes."""
+    key = b"k" * KEY_SIZE
+    last = (
+        layout.SPARES_COUNT - 1 - (_own(table) == layout.SPARES_COUNT - 1)
+    )  # not the one that this thread takes from at once
+    full(table, last)
+
+    def move() -> None:
+        spare(table, last, -1)
+        spare(table, 0, 1)
+
+    update = Interrupted(table, "update", LOOKED_AT, move)
+    assert update(key, key, 0) == 0
+    assert len(table) == table.spec.max_entries
+
+
+def _own(table: HashMap) -> int:
+    """The spare that this thread goes by: where a deletion leaves its room."""
+    other = maps.create(table.spec, seed=SEED)
+    native = NativeOperations(other)
+    assert native.update(b"o" * KEY_SIZE, bytes(KEY_SIZE), 0) == 0
+    assert native.delete(b"o" * KEY_SIZE) == 0
+    words = range(layout.SPARES, layout.SPARES_END, layout.CACHE_LINE)
+    (mine,) = (number for number, at in enumerate(words) if other.memory[at])
+    return mine
+
+
+def test_room_that_goes_back_while_it_is_looked_for_is_found(table: HashMap) -> None:
+    """The spares have none, but while they are looked at another thread moves room to the count."""
+    key = b"k" * KEY_SIZE
+    full(table)
+
+    def move() -> None:
+        table.memory[layout.COUNT] -= 1
+        table.memory[layout.TRANSFERS] += 2
+
+    assert Interrupted(table, "update", SEARCHED, move)(key, key, 0) == 0
+    full(table)
+    update = Interrupted(table, "update", SEARCHED, lambda: None)
+    assert update(b"o" * KEY_SIZE, key, 0) == -errno.E2BIG
+    assert update.times == 1, "nothing has changed"
+
+
+def test_room_that_is_being_moved_is_waited_for_unless_there_is_other(table: HashMap) -> None:
+    """An insertion waits for a transfer where it has nothing to take from itself, and deletions never do."""
+    first, second = b"k" * KEY_SIZE, b"l" * KEY_SIZE
+    native = NativeOperations(table)
+    assert native.update(first, first, 0) == 0
+    assert native.delete(first) == 0
+    table.memory[layout.TRANSFERS] += 1
+    assert native.update(first, first, 0) == 0, "with the room that the deletion has left"
+    done = threading.Event()
+
+    def run() -> None:
+        native.update(second, second, 0)
+        done.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    waited = not done.wait(0.05)
+    table.memory[layout.TRANSFERS] += 1
+    thread.join()
+    assert waited
+    table.memory[layout.TRANSFERS] += 1
+    for key in (first, second):
+        assert native.delete(key) == 0
+    table.memory[layout.TRANSFERS] += 1
+    assert len(table) == 0
+
+
+def test_a_spare_keeps_little(table: HashMap) -> None:
+    """One thread fills and empties a table: nearly all room is in the count again."""
+    spec = hash_spec(KEY_SIZE, KEY_SIZE, 10_000)
+    table = maps.create(spec, seed=SEED)
+    assert isinstance(table, HashMap)
+    native = NativeOperations(table)
+    keys = [number.to_bytes(KEY_SIZE, "little") for number in range(200)]
+    for key in keys:
+        assert native.update(key, key, 0) == 0
+    assert len(table) == 200
+    for key in keys:
+        assert native.delete(key) == 0
+    count = int.from_bytes(table.memory[layout.COUNT : layout.COUNT + 4], "little")
+    assert len(table) == 0 <= count <= 2 * layout.LARGEST_TRANSFER
+
+
 @pytest.mark.parametrize("operation", ["update", "read"])
 def test_greater_values_of_arrays_are_written_and_copied_under_a_lock(operation: str) -> None:
     """A value of several chunks waits for the lock; one of a single chunk needs none, nor does a lookup."""
@@ -234,7 +342,20 @@ def test_greater_values_of_arrays_are_written_and_copied_under_a_lock(operation:
 
 @pytest.mark.parametrize(
     "name",
-    ["find", "matches", "put_hashed", "pass", "remove_hashed", "snapshot", "acquire", "release"],
+    [
+        "find",
+        "matches",
+        "put_hashed",
+        "pass",
+        "remove_hashed",
+        "snapshot",
+        "acquire",
+        "release",
+        "reserve",
+        "fetch",
+        "leave",
+        "give",
+    ],
 )
 def test_what_threads_share_is_only_touched_by_atomic_instructions(name: str) -> None:
     """The functions that read and write tags, versions, counts and locks do it by no plain load or store."""

@@ -16,6 +16,7 @@ from pybpf import MapSpec, maps
 from pybpf.jit import codegen, map_ir
 from pybpf.jit.map_operations import NativeOperations
 from pybpf.lookup3 import hashlittle
+from pybpf.maps.layout import HashLayout
 from tests.maps.specs import array_spec, hash_spec
 
 SHAPES = [
@@ -48,6 +49,12 @@ def key_of(spec: MapSpec, number: int) -> bytes:
     return (bytes([number]).ljust(spec.key_size - 1, b"k") + bytes([number]))[: spec.key_size]
 
 
+def inside(map: maps.BpfMap) -> bytes:
+    """All but the counts at the beginning of a table."""
+    plan = map.layout
+    return bytes(map.memory[plan.first_group if isinstance(plan, HashLayout) else 0 :])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("spec", SHAPES, ids=NAMES)
 @settings(max_examples=60, deadline=None)
@@ -56,7 +63,7 @@ def test_python_and_native_code_are_one(
     spec: MapSpec, steps: list[tuple[str, int, int, int, bool]], seed: int
 ) -> None:
     """Any sequence of operations, each by either implementation, on one map, and all by Python on another: the same results,
-    and the same bytes in both blocks, the table's inner workings included.
+    and the same bytes in both blocks, the table's inner workings included (but not where room is set aside: Python sets none aside).
     """
     mixed, reference = maps.create(spec, seed=seed), maps.create(spec, seed=seed)
     python, native = mixed.operations, NativeOperations(mixed)
@@ -66,7 +73,9 @@ def test_python_and_native_code_are_one(
         arguments = (key, bytes([fill]) * spec.value_size, flags) if name == "update" else (key,)
         result = getattr(operations, name)(*arguments)
         assert result == getattr(reference.operations, name)(*arguments)
-    assert bytes(mixed.memory) == bytes(reference.memory)
+    assert inside(mixed) == inside(reference)
+    assert len(mixed) == len(reference)
+    before = bytes(mixed.memory)
 
     def entries(operations: maps.Operations) -> dict[bytes, bytes]:
         keys, values = operations.snapshot()
@@ -75,7 +84,7 @@ def test_python_and_native_code_are_one(
         return dict(pairs)
 
     assert entries(native) == entries(python)
-    assert bytes(mixed.memory) == bytes(reference.memory), "a snapshot leaves no trace"
+    assert bytes(mixed.memory) == before, "a snapshot leaves no trace"
 
 
 @pytest.mark.slow
@@ -126,7 +135,8 @@ def test_crowded_groups_are_the_same_to_both(steps: list[tuple[str, int, int, in
         arguments = (keys[number], bytes([fill]) * 8, flags) if name == "update" else (keys[number],)
         result = getattr(native if natively else python, name)(*arguments)
         assert result == getattr(reference.operations, name)(*arguments)
-    assert bytes(mixed.memory) == bytes(reference.memory)
+    assert inside(mixed) == inside(reference)
+    assert len(mixed) == len(reference)
 
 
 CROWD = colliding(61, 1, 3)

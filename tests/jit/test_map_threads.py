@@ -132,6 +132,28 @@ end:
 """
 """`turns` inserts and deletes keys in turn; `hits` counts the lookups that find something."""
 
+FILL = """
+define i64 @fill(ptr %block, ptr %keys, i64 %count) {
+entry:
+  br label %loop
+loop:
+  %i = phi i64 [ 0, %entry ], [ %next, %loop ]
+  %done = phi i64 [ 0, %entry ], [ %done.next, %loop ]
+  %offset = mul i64 %i, 16
+  %key = getelementptr i8, ptr %keys, i64 %offset
+  %error = call i64 @map_update_0(ptr %block, ptr %key, ptr %key, i64 1)
+  %fine = icmp eq i64 %error, 0
+  %one = zext i1 %fine to i64
+  %done.next = add i64 %done, %one
+  %next = add i64 %i, 1
+  %more = icmp ult i64 %next, %count
+  br i1 %more, label %loop, label %end
+end:
+  ret i64 %done.next
+}
+"""
+"""Inserts all keys: how many were taken."""
+
 
 def native(spec: MapSpec, text: str, *signatures: tuple[str, int]) -> list[Callable[..., int]]:
     """Functions of a module that holds the map's operations: names and numbers of 64-bit parameters."""
@@ -237,6 +259,50 @@ def test_no_operation_of_any_thread_is_lost_or_wrong(max_entries: int) -> None:
     }
     assert set(table) == expected | set(permanent)
     check_table(table)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("max_entries", [4, 64, 1000, 20_000])
+def test_no_insertion_is_refused_while_there_is_room(max_entries: int) -> None:
+    """Four threads insert and delete keys of their own, as many in all as the map may hold: wherever room is set aside, all of it is found."""
+    spec = hash_spec(KEY_SIZE, KEY_SIZE, max_entries)
+    table = maps.create(spec, seed=12)
+    table.use(NativeOperations(table))
+    never_full = OWNER.replace("icmp eq i64 %inserted, -7", "icmp eq i64 %inserted, 1")
+    assert never_full != OWNER
+    (owner,) = native(spec, never_full, ("owner", 6))
+    each = max_entries // 4
+    keys = np.random.default_rng(13).integers(0, 256, (4, each, KEY_SIZE), np.uint8)
+    present = np.zeros((4, each), np.uint8)
+    wrong = [-1] * 4
+
+    def work(i: int) -> None:
+        wrong[i] = owner(table.address, keys[i].ctypes.data, present[i].ctypes.data, each, 1_000_000, i + 1)
+
+    together(*(lambda i=i: work(i) for i in range(4)))
+    assert wrong == [0, 0, 0, 0]
+    assert len(table) == present.sum()
+    check_table(table)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("max_entries", [1, 10, 100, 5000])
+def test_as_many_keys_as_allowed_are_taken_and_no_more(max_entries: int) -> None:
+    """Four threads fill a map that is too small for the keys of any, again and again with whatever room the last time left aside."""
+    spec = hash_spec(KEY_SIZE, KEY_SIZE, max_entries)
+    table = maps.create(spec, seed=14)
+    table.use(NativeOperations(table))
+    (fill,) = native(spec, FILL, ("fill", 3))
+    keys = np.random.default_rng(15).integers(0, 256, (4, 2 * max_entries, KEY_SIZE), np.uint8)
+    for _ in range(5):
+        taken = [0] * 4
+
+        def work(i: int, taken: list[int] = taken) -> None:
+            taken[i] = fill(table.address, keys[i].ctypes.data, len(keys[i]))
+
+        together(*(lambda i=i: work(i) for i in range(4)))
+        assert sum(taken) == max_entries
+        check_table(table)
 
 
 @pytest.mark.slow
