@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 FLOORS = {
-    "XDP": 79,
+    "XDP": 84,
     "SCHED_CLS": 40,
     "SOCKET_FILTER": 39,
     "KPROBE": 63,
