@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
@@ -98,8 +98,11 @@ class _Run:
         self.budget = budget
         self.quick = quick
         self.results = self._kept(again)
-        self.noticed: dict[str, Counter[str]] = {}
-        """Function -> the tests that noticed mutants of it: tried first."""
+        self.noticed: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        """Function or module -> the tests that noticed mutants of it, in this run or before: tried first."""
+        for mutant in chosen:
+            if mutant.key in self.results:
+                self._note(mutant, self.results[mutant.key])
 
     def _kept(self, again: bool) -> dict[str, Result]:
         """Results of earlier runs, of functions that have not changed since."""
@@ -142,8 +145,7 @@ class _Run:
                 )
                 if result.verdict == "survived" and not result.run:
                     result.verdict = "unreached"
-                if result.verdict == "caught":
-                    self.noticed.setdefault(mutant.function, Counter())[result.by] += 1
+                self._note(mutant, result)
                 self.results[mutant.key] = result
                 file.write(json.dumps(vars_of(result)) + "\n")
                 file.flush()
@@ -158,12 +160,17 @@ class _Run:
         if count % (10 * tests.BATCH) == 0:
             click.echo(f"{count} tests measured")
 
+    def _note(self, mutant: Mutant, result: Result) -> None:
+        if result.verdict == "caught":
+            for part in (mutant.path.stem, _function(mutant)):
+                self.noticed[part][result.by] += 1
+
     def _order(self, mutant: Mutant, reached: dict[str, Reached]) -> list[str]:
-        """The tests that reach a mutant: those that noticed others of its function, then the cheapest."""
+        """The tests that reach a mutant: those that noticed others of its function, then of its module, then the cheapest."""
         module = mutant.path.stem
         names = [name for name, entry in reached.items() if mutant.lines & set(entry.lines.get(module, ()))]
-        before = self.noticed.get(mutant.function, Counter())
-        return sorted(names, key=lambda name: (-before[name], reached[name].seconds))
+        here, near = self.noticed[_function(mutant)], self.noticed[module]
+        return sorted(names, key=lambda name: (-here[name], -near[name], reached[name].seconds))
 
     def _report(self) -> int:
         """The figures, and what nobody explains."""
@@ -184,6 +191,10 @@ class _Run:
 def vars_of(result: Result) -> dict[str, object]:
     """A result as JSON has it."""
     return {name: getattr(result, name) for name in Result.__dataclass_fields__}
+
+
+def _function(mutant: Mutant) -> str:
+    return f"{mutant.path.stem}.{mutant.function}"
 
 
 def _line(mutant: Mutant, result: Result) -> str:

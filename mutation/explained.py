@@ -1,7 +1,7 @@
 """The survivors that are right to survive, each group with its reason, in `explained.txt`.
 
-A paragraph is a reason, on lines that begin with ``#``, and below it the mutants by their keys, one a line.
-
+A paragraph is a reason, on lines that begin with ``#``, and below it the mutants by their keys, one a line. A key that ends with ``*`` stands for all
+that begin so: for functions that only make text, say.
 """
 
 from __future__ import annotations
@@ -22,12 +22,19 @@ class Explained:
 
     def reason(self, key: str) -> str | None:
         """Why a mutant may survive, None where nothing says so."""
-        return self.reasons.get(key)
+        found = self.reasons.get(key)
+        if found is None:
+            found = next((reason for k, reason in self.reasons.items() if _stands_for(k, key)), None)
+        return found
 
     def stale(self, keys: Iterable[str]) -> list[str]:
         """Lines that name no mutant: the code has changed."""
-        known = set(keys)
-        return [key for key in self.reasons if key not in known]
+        known = list(keys)
+        return [key for key in self.reasons if not any(_stands_for(key, other) for other in known)]
+
+
+def _stands_for(line: str, key: str) -> bool:
+    return key.startswith(line[:-1]) if line.endswith("*") else key == line
 
 
 def read(path: Path = FILE) -> Explained:

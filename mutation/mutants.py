@@ -2,8 +2,8 @@
 
 A mutant changes one place: a comparison takes or leaves its end, a number is one off, an operator becomes its neighbour, a
 condition is always or never true, one of several conditions is dropped, the least becomes the greatest, a statement that is
-there for what it does (a call, a raise, an update) is left out. Messages, assertions, annotations and default values are left alone, as are tables at
-module level: those are data and have tests of their own.
+there for what it does (a call, a raise, an update) is left out. Messages and conditions that only choose their words, assertions, annotations
+and default values are left alone, as are tables at module level: those are data and have tests of their own.
 """
 
 from __future__ import annotations
@@ -150,6 +150,8 @@ def _inside(
 ) -> Iterator[_Site]:
     if isinstance(node, _UNTOUCHED) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
         return
+    if _chooses_words(node):
+        return
     yield _Site(node, parent, field, position, name, around)
     if isinstance(node, ast.Raise) or (isinstance(node, ast.Call) and _name(node.func) in _MESSAGES):
         return
@@ -162,6 +164,22 @@ def _inside(
                     yield from _inside(item, node, below, index, name, around)
         elif isinstance(value, ast.AST):
             yield from _inside(value, node, below, None, name, around)
+
+
+def _chooses_words(node: ast.AST) -> bool:
+    """Whether a statement or expression is there for a message alone: its values are texts with spaces in them."""
+    match node:
+        case ast.If():
+            return all(map(_chooses_words, (*node.body, *node.orelse)))
+        case ast.Assign(targets=[ast.Name()], value=value) | ast.AugAssign(target=ast.Name(), value=value):
+            return _chooses_words(value)
+        case ast.IfExp():
+            return _chooses_words(node.body) or _chooses_words(node.orelse)
+        case ast.JoinedStr():
+            return any(map(_chooses_words, node.values))
+        case ast.Constant(value=str(text)):
+            return " " in text
+    return False
 
 
 def _name(node: ast.expr) -> str:

@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import json
 import os
+import re
 import resource
 import signal
 import sys
@@ -150,12 +151,19 @@ def _passes(item: pytest.Item) -> bool:
 def reach(
     items: Sequence[pytest.Item], sources: Path, store: Path, jobs: int, progress: Callable[[int], None]
 ) -> dict[str, Reached]:
-    """What each test reaches, kept in a file for as long as no source and no test changes."""
-    digest = _digest(items, sources)
-    if store.exists():
-        kept = json.loads(store.read_text())
-        if kept["digest"] == digest:
-            return {name: Reached(**entry) for name, entry in kept["tests"].items()}
+    """What each test reaches, kept in a file for as long as neither the sources nor the test change."""
+    sources_digest = _digest(*(path.read_bytes() for path in sorted(sources.glob("*.py"))))
+    texts = {path: path.read_bytes() for path in {item.path for item in items}}
+    digests = {
+        item.nodeid: _digest(sources_digest.encode(), texts[item.path], _parameters(item)) for item in items
+    }
+    kept = json.loads(store.read_text()) if store.exists() else {}
+    found = {
+        name: Reached(**kept[name]["reached"])
+        for name, digest in digests.items()
+        if name in kept and kept[name]["digest"] == digest
+    }
+    missing = [item for item in items if item.nodeid not in found]
 
     def work(batch: list[pytest.Item], out: Path) -> None:
         measured = coverage.Coverage(data_file=None, include=[f"{sources}/*"], config_file=False)
@@ -174,23 +182,24 @@ def reach(
             entry.lines = {Path(file).stem: sorted(data.lines(file) or ()) for file in data.measured_files()}
         out.write_text(json.dumps({name: asdict(entry) for name, entry in entries.items()}))
 
-    found: dict[str, Reached] = {}
-    batches = [list(items[at : at + BATCH]) for at in range(0, len(items), BATCH)]
+    batches = [missing[at : at + BATCH] for at in range(0, len(missing), BATCH)]
     for batch, left in forked(store.parent, jobs, batches, work):
         for item in batch:
             found[item.nodeid] = Reached(**left[item.nodeid]) if left else Reached(passed=False)
         progress(len(found))
-    tests = {item.nodeid: asdict(found[item.nodeid]) for item in items}
-    store.write_text(json.dumps({"digest": digest, "tests": tests}))
+    kept |= {name: {"digest": digests[name], "reached": asdict(entry)} for name, entry in found.items()}
+    store.write_text(json.dumps(kept))
     return found
 
 
-def _digest(items: Sequence[pytest.Item], sources: Path) -> str:
-    files = sorted({item.path for item in items} | set(sources.glob("*.py")))
-    total = hashlib.sha256("\n".join(item.nodeid for item in items).encode())
-    for file in files:
-        total.update(file.read_bytes())
-    return total.hexdigest()
+def _digest(*texts: bytes) -> str:
+    return hashlib.sha256(b"\0".join(texts)).hexdigest()
+
+
+def _parameters(item: pytest.Item) -> bytes:
+    """What a test is given, as text that is the same in each process."""
+    given = getattr(item, "callspec", None)
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(given.params if given else "")).encode()
 
 
 def trial(

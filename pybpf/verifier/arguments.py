@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from pybpf import map_types
 from pybpf.helpers import Arg, Helper, Memory
-from pybpf.memory import STACK_SIZE
 from pybpf.verifier.arithmetic import name_of
 from pybpf.verifier.explain import Refusal
 from pybpf.verifier.facts import RegionKind
@@ -98,11 +97,8 @@ class Argument:
     def record(self) -> None:
         """The start of a record."""
         p = self.pointer("a record")
-        if p.target is not Target.RECORD or p.offset or p.variable is not None or self._is_key(p):
+        if p.target is not Target.RECORD or p.offset or p.variable is not None:
             raise self.wrong("the start of a record")
-
-    def _is_key(self, p: Pointer) -> bool:
-        return self.prover.values.objects[p.number].kind == "key"
 
     def text(self) -> None:
         """A text that ends and never changes: in the only value of a read-only map, at a known place."""
@@ -113,7 +109,7 @@ class Argument:
         spec = self.prover.maps[p.number]
         if map_types.writable(spec) or spec.max_entries != 1 or spec.initial is None:
             raise self.wrong(needed)
-        if not 0 <= p.offset < len(spec.initial) or b"\0" not in spec.initial[p.offset :]:
+        if p.offset < 0 or b"\0" not in spec.initial[p.offset :]:
             raise self.wrong("a text that ends with a zero byte")
 
     def sized(self, size_kind: Arg, memory: Memory) -> int:
@@ -183,11 +179,9 @@ class Argument:
         return p
 
 
-def constant_key(prover: Prover, state: State, value: Value, size: int) -> int | None:
-    """The number that a key on the stack is, where it is known."""
-    if size != 4 or not isinstance(value, Pointer) or value.target is not Target.STACK:
-        return None
-    if value.variable is not None or not -STACK_SIZE <= value.offset <= -4 or value.offset % 4:
+def constant_key(prover: Prover, state: State, value: Value) -> int | None:
+    """The number that a key of four bytes, which was proved to be there, is: known where it lies in one slot of the stack."""
+    if not isinstance(value, Pointer) or value.target is not Target.STACK or value.variable is not None:
         return None
     slot = slot_of(value.offset)
     cell = prover.frame_cells(state, value.number)[slot]

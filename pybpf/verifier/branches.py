@@ -186,7 +186,7 @@ class Branches:
 
         def at(distance: int) -> Scalar:
             if distance not in learned:
-                shifted = numbers.alu("add", 64, scalar, numbers.constant(distance & ((1 << 64) - 1)))
+                shifted = numbers.alu("add", 64, scalar, numbers.constant(distance))
                 learned[distance] = shifted if distance else scalar
             return learned[distance]
 

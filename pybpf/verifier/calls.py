@@ -335,8 +335,6 @@ class Call:
                 return
             case "key":
                 size = self.spec.key_size
-                if map_types.TYPES[self.spec.type].name in ("array", "percpu_array"):
-                    self.key = constant_key(self.calls.prover, self.state, argument.value, size)
             case "value":
                 if map_types.TYPES[self.spec.type].gives == "sock":
                     self._object(argument, SOCKETS, "a socket")
@@ -354,6 +352,8 @@ class Call:
         if memory.aligned:
             argument.aligned(size)
         argument.memory(size, reads=reads, writes=writes, sure=True)
+        if kind is Arg.KEY and map_types.TYPES[self.spec.type].name in ("array", "percpu_array"):
+            self.key = constant_key(self.calls.prover, self.state, argument.value)
 
     def _object(self, argument: Argument, kinds: frozenset[str] | set[str], needed: str) -> None:
         object = argument.object(needed)

@@ -155,8 +155,7 @@ class Prover:
             if low < 0:
                 known = "the offset may be negative"
             elif p.variable is None:
-                what = "packet" if p.target is Target.PACKET else "metadata"
-                known = f"the {what} has at least {max(proved, 0)} bytes"
+                known = f"the {'packet' if p.target is Target.PACKET else 'metadata'} has at least {max(proved, 0)} bytes"
             elif proved == NOTHING:
                 known = "nothing was proved about this variable offset"
             else:

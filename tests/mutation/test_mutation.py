@@ -36,6 +36,38 @@ def test_every_place_of_a_function_is_changed(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+WORDS = """
+def refused(low: int, high: int) -> str:
+    span = f"offset {low}" if low == high else f"offset {low}..{high}"
+    if low < 0:
+        span += " in front"
+    name = f"u{low}" if low == high else None
+    return describe(span, name)
+"""
+
+
+def test_what_only_chooses_words_is_left_alone(tmp_path: Path) -> None:
+    """A text without a space may be data."""
+    path = tmp_path / "pybpf.py"
+    path.write_text(WORDS)
+    assert [mutant.key.removeprefix("pybpf.refused: ") for mutant in mutants(path)] == [
+        "if low == high -> if True",
+        "if low == high -> if False",
+        "low == high -> low != high",
+    ]
+
+
+def test_explanations(tmp_path: Path) -> None:
+    """A line explains the mutant of its key, or all whose keys begin so; one that explains none is stale."""
+    path = tmp_path / "explained.txt"
+    path.write_text("# Text.\nmodule.describe: *\nmodule.f: 1 -> 2\n\n# Gone.\nmodule.g: *\n")
+    read = explained.read(path)
+    assert [read.reason(f"module.{key}") for key in ("describe: 0 -> 1", "f: 1 -> 2", "f: 1 -> 0")] == [
+        "Text.", "Text.", None,
+    ]  # fmt: skip
+    assert read.stale(["module.describe: 0 -> 1"]) == ["module.f: 1 -> 2", "module.g: *"]
+
+
 def test_a_mutant_is_its_function_with_one_change(tmp_path: Path) -> None:
     """The code object does what the change says."""
     path = tmp_path / "pybpf.py"

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+import fuzz.case
 import pybpf.verifier
+from fuzz.properties import check
+from fuzz.statistics import Statistics
 from pybpf import UnsupportedError, instantiate
 from tests import linux
 from tests.verifier.case import Case, all_cases
@@ -76,6 +79,20 @@ def test_accepted_programs_run(case: Case) -> None:
     for packet in PACKETS:
         if len(packet) >= verified.type.minimum_length:
             instance.run(packet)
+
+
+@pytest.mark.parametrize("case", ACCEPTED)
+def test_runs_are_what_was_proved(case: Case) -> None:
+    """Each state that a run is in lies inside one that was proved, and every fact holds on it."""
+    type_ = case.type()
+    packets = tuple(packet for packet in PACKETS[::3] if len(packet) >= type_.minimum_length)
+    program = replace(case.program(), type=type_)
+    entries = {
+        spec.name: ((bytes(spec.key_size), bytes(range(spec.value_size))),)
+        for spec in program.maps
+        if not spec.read_only
+    }
+    check(fuzz.case.Case(program, packets, entries), ("safe", "member", "facts"), Statistics())
 
 
 def test_names_are_unique() -> None:

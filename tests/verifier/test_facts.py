@@ -13,7 +13,7 @@ import pytest
 from pybpf import BudgetExceeded, instantiate, load, verify
 from pybpf.cli import facts as printed
 from pybpf.program import Program
-from pybpf.verifier.facts import Facts
+from pybpf.verifier.facts import Facts, RegionKind
 
 OBJECTS = sorted((Path(__file__).parents[2] / "examples/objects/v3").glob("*.o"))
 
@@ -165,6 +165,91 @@ def test_stack_depth() -> None:
           exit
     """
     assert facts(text).stack_size == 48 + 32
+
+
+@pytest.mark.parametrize(
+    ("text", "pc", "region"),
+    [
+        (
+            """
+            r2 = *(u32 *)(r1 + 8)
+            r3 = *(u32 *)(r1 + 0)
+            r4 = r2
+            r4 += 4
+            if r4 > r3 goto out
+            r0 = *(u32 *)(r2 + 0)
+            """,
+            5,
+            RegionKind.PACKET_META,
+        ),
+        (
+            """
+            r2 = *(u32 *)(r1 + 0)
+            r3 = *(u32 *)(r1 + 4)
+            r4 = r2
+            r4 += 4
+            if r4 > r3 goto out
+            r0 = *(u32 *)(r2 + 0)
+            """,
+            5,
+            RegionKind.PACKET,
+        ),
+        ("r0 = *(u32 *)(r1 + 12)", 0, RegionKind.CONTEXT),
+        (
+            """
+            .map sockets xskmap key=4 value=4 entries=1
+            *(u32 *)(r10 - 4) = 0
+            r2 = r10
+            r2 += -4
+            r1 = sockets ll
+            call map_lookup_elem
+            if r0 == 0 goto out
+            r0 = *(u32 *)(r0 + 0)
+            """,
+            7,
+            RegionKind.OBJECT,
+        ),
+        (
+            """
+            .map events ringbuf key=0 value=0 entries=4096
+            r1 = events ll
+            r2 = 16
+            r3 = 0
+            call ringbuf_reserve
+            if r0 == 0 goto out
+            *(u64 *)(r0 + 8) = 0
+            r1 = r0
+            r2 = 0
+            call ringbuf_submit
+            """,
+            6,
+            RegionKind.RECORD,
+        ),
+    ],
+    ids=lambda value: value.value if isinstance(value, RegionKind) else "",
+)
+def test_regions(text: str, pc: int, region: RegionKind) -> None:
+    """Engines learn which memory an access is in."""
+    (access,) = facts(f"{text}\nout:\nr0 = 2\nexit").accesses[pc]
+    assert access.region is region
+
+
+@pytest.mark.parametrize(
+    ("text", "zero"),
+    [
+        ("r1 = *(u64 *)(r10 - 8)", True),
+        ("*(u32 *)(r10 - 8) = 0\nr1 = *(u64 *)(r10 - 8)", True),
+        ("*(u64 *)(r10 - 8) = 0\nr1 = *(u64 *)(r10 - 8)", False),
+        ("r1 = r10\nr1 += -8\nr2 = 8\nr3 = 0\nr4 = 0\nr5 = 0\ncall csum_diff", True),
+        (
+            "*(u64 *)(r10 - 8) = 0\nr1 = r10\nr1 += -8\nr2 = 8\nr3 = 0\nr4 = 0\nr5 = 0\ncall csum_diff",
+            False,
+        ),
+    ],
+)
+def test_stack_that_must_be_zero(text: str, zero: bool) -> None:
+    """Where bytes may be read before they are written, by an instruction or a helper, engines clear the stack."""
+    assert facts(f"{text}\nr0 = 2\nexit").zero_stack is zero
 
 
 @pytest.mark.parametrize("path", OBJECTS, ids=lambda path: path.stem)
