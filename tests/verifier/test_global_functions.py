@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from pybpf import CertificateError, Program, UnsupportedError, VerifierError, check, load, verify
+from pybpf.isa import Kind
+from pybpf.program import Parameter
 from pybpf.program_types import get
 from tests import linux
 from tests.verifier.test_checker import Mutant, mutants, still_proving
@@ -27,6 +29,7 @@ typedef unsigned long long u64;
 #define opaque(x) asm volatile("" : "+r"(x))
 static void *(*const lookup)(void *, const void *) = (void *)1;
 static long (*const adjust_head)(void *, int) = (void *)44;
+static u32 (*const random_)(void) = (void *)7;
 static void *(*const sk_lookup)(void *, void *, u32, u64, u64) = (void *)84;
 static long (*const sk_release)(void *) = (void *)86;
 static long (*const spin_lock)(void *) = (void *)93;
@@ -159,8 +162,15 @@ CASES = {
         "SEC('xdp') int main_(struct xdp_md *c) { char *d = (void *)(long)c->data; if (d + 1 > (char *)(long)c->data_end) return 1; f(c); return *d; }",
         "bad-pointer",
     ),
+    "packet that a global function might move and never does": (
+        "static noinline int h(struct xdp_md *c, u64 move) { return move ? adjust_head(c, 0) : 0; }"
+        "noinline int g(struct xdp_md *c, u64 move) { return h(c, move); }"
+        "noinline int f(struct xdp_md *c, u64 move) { return g(c, move) + 1; }"
+        "SEC('xdp') int main_(struct xdp_md *c) { char *d = (void *)(long)c->data; if (d + 1 > (char *)(long)c->data_end) return 1; f(c, 0); return *d; }",
+        "bad-pointer",
+    ),
     "packet that a global function leaves": (
-        "noinline int f(struct xdp_md *c) { opaque(c); return c->ifindex; }"
+        "noinline int f(struct xdp_md *c) { opaque(c); return c->ifindex + random_(); }"
         "SEC('xdp') int main_(struct xdp_md *c) { char *d = (void *)(long)c->data; if (d + 1 > (char *)(long)c->data_end) return 1; f(c); return *d; }",
         ACCEPTED,
     ),
@@ -199,9 +209,34 @@ CASES = {
         "SEC('xdp') int main_(struct xdp_md *c) { u32 sum = 0; loop(10, g, &sum, 0); return sum; }",
         ACCEPTED,
     ),
+    "argument that the prototype does not have": (
+        "noinline int f(void) { u64 r; asm volatile('%0 = *(u32 *)(r1 + 12)' : '=r'(r)); return r; }"
+        "SEC('xdp') int main_(struct xdp_md *c) { return f(); }",
+        "uninitialised-register",
+    ),
+    "result that is never negative, to the caller alone": (
+        "noinline u64 f(u64 i) { opaque(i); return i & 7; }"
+        "SEC('xdp') int main_(struct xdp_md *c) { u64 i = f(c->ifindex); opaque(i); return i >> 63 ? *(volatile char *)16 : 0; }",
+        "bad-pointer",
+    ),
+    "address as a result": (
+        "noinline u64 f(struct pair *p) { u64 r = (u64)p; opaque(r); return r; }"
+        "SEC('xdp') int main_(struct xdp_md *c) { u32 k = 1; struct pair *p = lookup(&pairs, &k); if (!p) return 0; u64 r = f(p); opaque(r); return r ? 1 : 2; }",
+        "return-value",
+    ),
+    "five parameters": (
+        "noinline int f(u64 a, u64 b, u64 c, u64 d, u64 e) { return a + b + c + d + e; }"
+        "SEC('xdp') int main_(struct xdp_md *c) { return f(1, 2, 3, 4, c->ifindex); }",
+        ACCEPTED,
+    ),
+    "global function of type void that sets r0": (
+        "noinline void f(u64 i) { opaque(i); random_(); }"
+        "SEC('xdp') int main_(struct xdp_md *c) { f(1); return 0; }",
+        "global-function",
+    ),
     "global function without a result": (
         "noinline void f(u64 i) { opaque(i); }SEC('xdp') int main_(struct xdp_md *c) { f(1); return 0; }",
-        None,
+        "global-function",
     ),
     "pointer to what has no size": (
         "noinline int f(void *p) { opaque(p); return 0; }"
@@ -268,6 +303,11 @@ CASES = {
     "socket that a global function keeps": (
         "noinline int f(struct xdp_md *c) { u32 t[3] = {}; return sk_lookup(c, t, 12, -1, 0) ? 1 : 0; }"
         "SEC('xdp') int main_(struct xdp_md *c) { return f(c); }",
+        "reference-leak",
+    ),
+    "socket that a global function might keep and never does": (
+        "noinline int f(struct xdp_md *c, u64 keep) { u32 t[3] = {}; return keep ? sk_lookup(c, t, 12, -1, 0) != 0 : 0; }"
+        "SEC('xdp') int main_(struct xdp_md *c) { return f(c, 0); }",
         "reference-leak",
     ),
     "record that is submitted behind a global function": (
@@ -349,11 +389,35 @@ def test_linux_agrees(compiled: Compile, case: str):
     assert (verdict(program) == ACCEPTED) == (refused is None), refused
 
 
-def test_prototypes_are_not_asked_about_unless_the_policy_says_so(compiled: Compile):
-    """Linux takes this program, too, if nothing tells it the types of the functions, and pybpf's default is the same."""
-    program = compiled(CASES["global function that trusts its caller"][0])
-    verify(program, "xdp")
-    assert linux.unavailable() or linux.refusal(replace(program, type=get("xdp"))) is None
+BY_PROTOTYPE = [
+    "global function that trusts its caller",
+    "what may be null for one that is not",
+    "memory that is too small",
+    "access beyond the parameter's type",
+    "number for the context",
+    "number that the caller bounds, global",
+    "result that is known to be small, global",
+    "packet that a global function might move and never does",
+    "argument that the prototype does not have",
+    "result that is never negative, to the caller alone",
+    "address as a result",
+    "global function of type void that sets r0",
+    "global function without a result",
+    "pointer to what has no size",
+    "global callback",
+    "socket that a global function might keep and never does",
+    "record that a global function cannot submit",
+    "dynptr as a parameter",
+]
+"""What nothing is wrong with but what prototypes do not say."""
+
+
+@pytest.mark.parametrize("case", BY_PROTOTYPE)
+def test_prototypes_are_not_asked_about_unless_the_policy_says_so(compiled: Compile, case: str):
+    """Linux takes these programs, too, if nothing tells it the types of functions, and by default pybpf does as it does then."""
+    program = replace(compiled(CASES[case][0]), type=get("xdp"))
+    assert verdict(program) == ACCEPTED
+    assert linux.unavailable() or linux.refusal(program) is None
 
 
 CERTIFIED = [name for name, (_, expected) in CASES.items() if expected == ACCEPTED]
@@ -426,6 +490,44 @@ def test_claims_about_a_program_do_not_stand_for_its_functions(compiled: Compile
         check(program, certificate)
     with pytest.raises(CertificateError, match="verified by prototype alone: point 0 "):
         check(program, replace(certificate, functions={0: certificate}))
+    points = (replace(certificate.points[0], edges=()), *certificate.points[1:])
+    with pytest.raises(CertificateError, match=r"^main_: the certificate does not prove it: point 0 has"):
+        check(program, replace(certificate, points=points), "xdp")
+
+
+def test_refusals_say_where(compiled: Compile):
+    """The place is that of the instruction, and the message says in which walk it was reached."""
+    program = compiled(CASES["global function that trusts its caller"][0])
+    (entry,) = (pc for pc, each in program.functions.items() if each.name == "f")
+    with pytest.raises(VerifierError, match=r": global function f verified by prototype alone: ") as error:
+        verify(program)
+    assert error.value.pc is not None
+    assert error.value.pc >= entry
+    assert program.code[error.value.pc].op.kind is Kind.LOAD
+    program = compiled(CASES["global callback"][0])
+    with pytest.raises(VerifierError, match="callbacks must be static, and f is global") as error:
+        verify(program)
+    assert error.value.pc is not None
+    assert program.function_at(error.value.pc) is not None
+
+
+def test_a_function_has_at_most_five_parameters(compiled: Compile):
+    program = compiled(CASES["five parameters"][0])
+    (entry,) = (pc for pc, each in program.functions.items() if each.name == "f")
+    prototype = program.functions[entry].prototype
+    assert prototype is not None
+    six = replace(prototype, parameters=(*prototype.parameters, Parameter("number")))
+    functions = {**program.functions, entry: replace(program.functions[entry], prototype=six)}
+    with pytest.raises(VerifierError, match="f has more than 5 parameters"):
+        verify(replace(program, functions=functions))
+
+
+def test_results_of_functions_are_not_those_of_programs(compiled: Compile):
+    """What a program may return is not asked of its functions."""
+    program = compiled(
+        "noinline int f(u64 i) { opaque(i); return i; }SEC('xdp') int main_(struct xdp_md *c) { return f(7) & 1; }"
+    )
+    verify(program, replace(STRICT, returns=(0, 1)))
 
 
 def test_facts_do_not_depend_on_the_policy(compiled: Compile):
