@@ -15,7 +15,7 @@ from pybpf.errors import UnsupportedError
 from pybpf.jit.builder import Builder, Value, text
 from pybpf.jit.state import MAPS, TrapCode
 from pybpf.maps.layout import Layout
-from pybpf.memory import CONTEXT, PACKET, STACK, STACK_SIZE, STACK_TOP, TAG_SHIFT, map_address
+from pybpf.memory import CONTEXT, MAX_PACKET, PACKET, STACK, STACK_SIZE, STACK_TOP, TAG_SHIFT, map_address
 from pybpf.program import MapSpec
 from pybpf.program_types import Context, Field
 from pybpf.semantics import U64
@@ -123,15 +123,16 @@ class Regions:
     def _conditions(self, place: Place, address: Value, offset: Value, size: Value) -> Iterator[str | bool]:
         """What must hold of an access, each condition to be tested before the next is computed. None can wrap around.
 
-        Where length and index of the packet both vary, programs compare addresses with the packet's end, so this does too.
+        Where length and index of the packet both vary it is asked where the access ends: of a loop whose turns are known LLVM then sees that the test in front
+        of it is enough.
         """
         b = self.b
         if isinstance(offset, int) and isinstance(size, int):
             end = offset + size
             yield end <= U64 and b.compare("uge", place.size, end)
         elif place is self.packet and isinstance(size, int):
-            yield b.compare("uge", address, PACKET)
-            yield b.compare("ule", address, b.value(f"add nuw nsw i64 %length, {PACKET - size}"))
+            yield b.compare("ule", offset, MAX_PACKET)
+            yield b.compare("uge", place.size, b.value(f"add nuw nsw i64 {text(offset)}, {size}"))
         else:
             yield b.compare("ule", size, place.size)
             yield b.compare("ule", offset, b.subtract(place.size, size))

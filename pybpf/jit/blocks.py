@@ -29,13 +29,14 @@ class Block:
 class Graph:
     """The blocks of a function by first pc, in reverse postorder. Sets of registers are numbers: bit n is register n.
 
-    `live` are the registers that are live at the start of each block; `carried`, for the blocks that begin a loop, those that
-    may be written inside it. A successor that is no block is a place that the verifier never reached.
+    `live` are the registers that are live at the start of each block; `loops`, for the blocks that begin a loop, all blocks of it; `carried`, for those, the
+    registers that may be written inside it. A successor that is no block is a place that the verifier never reached.
     """
 
     blocks: Mapping[int, Block]
     predecessors: Mapping[int, tuple[int, ...]]
     live: Mapping[int, int]
+    loops: Mapping[int, Collection[int]]
     carried: Mapping[int, int]
 
 
@@ -73,11 +74,13 @@ def function_graph(
             if successor in predecessors:
                 predecessors[successor].append(start)
     effects = {start: [effect(pc, code[pc]) for pc in block.pcs] for start, block in blocks.items()}
+    loops = _loops(predecessors)
     return Graph(
         blocks,
         {start: tuple(before) for start, before in predecessors.items()},
         _live(blocks, predecessors, effects),
-        _carried(entry, predecessors, effects),
+        loops,
+        {head: _carried(entry, head, body, effects) for head, body in loops.items()},
     )
 
 
@@ -153,16 +156,10 @@ def _live(
     return live
 
 
-def _carried(
-    entry: int, predecessors: Mapping[int, list[int]], effects: Mapping[int, list[tuple[int, int]]]
-) -> dict[int, int]:
-    """For each block with a back edge, the registers written on the way from it to that edge.
-
-    The way is what leads to the edge without passing the block. Where that includes the function's entry the loop has
-    another way in, and every register counts as written.
-    """
+def _loops(predecessors: Mapping[int, list[int]]) -> dict[int, set[int]]:
+    """For each block with a back edge, the blocks on the way from it to that edge: what leads to the edge without passing the block, and itself."""
     order = {start: position for position, start in enumerate(predecessors)}
-    carried = {}
+    loops = {}
     for head, before in predecessors.items():
         pending = [start for start in before if order[start] >= order[head]]
         if not pending:
@@ -173,12 +170,21 @@ def _carried(
             if start not in body:
                 body.add(start)
                 pending.extend(predecessors[start])
-        registers = 0
-        for start in body:
-            for _, writes in effects[start]:
-                registers |= writes
-        carried[head] = EVERY if entry in body and entry != head else registers
-    return carried
+        loops[head] = body
+    return loops
+
+
+def _carried(
+    entry: int, head: int, body: Collection[int], effects: Mapping[int, list[tuple[int, int]]]
+) -> int:
+    """The registers that are written in a loop. Where it includes the function's entry it has another way in, and every register counts as written."""
+    if entry in body and entry != head:
+        return EVERY
+    registers = 0
+    for start in body:
+        for _, writes in effects[start]:
+            registers |= writes
+    return registers
 
 
 def register_effect(instruction: Instruction) -> tuple[int, int]:

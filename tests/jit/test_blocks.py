@@ -119,3 +119,20 @@ def test_effect_of_each_instruction(row):
         assert writes == 0
     if row.kind in (Kind.ALU, Kind.END, Kind.LOAD, Kind.LOAD_IMM64):
         assert writes == R[7]
+
+
+def test_loops_have_the_blocks_between_their_head_and_their_back_edges():
+    found = graph("""
+        r3 = 0
+    outer:
+        r4 = 0
+    inner:
+        r4 += 1
+        if r4 < 3 goto inner
+        r3 += 1
+        if r3 < r2 goto outer
+        r0 = r3
+        exit
+    """)
+    assert {head: sorted(body) for head, body in found.loops.items()} == {1: [1, 2, 4], 2: [2]}
+    assert found.carried == {1: R[3] | R[4], 2: R[4]}

@@ -89,6 +89,8 @@ def test_loops_in_loops():
         exit
     """
     assert agree(text)[2] == 3 * sum(range(8))
+    lines = lower(observed(Program.from_asm(text, MEMORY), PACKETS, MEMORY)).splitlines()
+    assert [line.split()[-1] for line in lines if "!llvm.loop" in line] == ["!3"]  # one: the outer
 
 
 def test_loop_with_two_ways_in():
