@@ -28,7 +28,9 @@ def ahead(module: Module) -> str:
     module.support.setdefault(
         f"map{split.number}", map_ir.operations(split.number, module.maps[split.number][0])
     )
-    return text + hint_ir.operations(split.number, split.layout)
+    return text + hint_ir.operations(
+        split.number, split.layout, inserts=split.inserts, changes=split.changes, writes=split.writes
+    )
 
 
 def rest(module: Module) -> str:

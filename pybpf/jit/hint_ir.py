@@ -4,7 +4,7 @@ A block of hints is an array of 32-bit numbers for `BLOCK` packets, row by row, 
 
     known   0 or 1: whether a key was found for the packet
     hash    the key's hash
-    slot    the slot in which it may be: the first of its home group whose tag is that of the key, or any
+    slot    the slot in which it may be: the first of its home group whose tag is that of the key; for an insertion else the first that is free; or any
     words   the key, as `pybpf.jit.hash_ir.words` gives it: a row for each word
 
 A hint says nothing that is believed. A lookup looks at the slot with all the care of any lookup, and has found its key if it is there. Every operation compares
@@ -26,7 +26,7 @@ from typing import Final
 from pybpf.jit.bytes_ir import function
 from pybpf.jit.hash_ir import hashlittle_words, words
 from pybpf.jit.table_ir import LIKELY, local
-from pybpf.maps.layout import CACHE_LINE, FIRST_TAG, GROUP_SLOTS, GROUP_VERSION, SEED, HashLayout
+from pybpf.maps.layout import CACHE_LINE, FIRST_TAG, FREE, GROUP_SLOTS, GROUP_VERSION, SEED, HashLayout
 
 BLOCK: Final = 64
 """How many packets are looked at ahead of the first of them being run."""
@@ -42,8 +42,14 @@ def size(layout: HashLayout) -> int:
     return _WORDS + ROW * _count(layout)
 
 
-def operations(n: int, layout: HashLayout) -> str:
-    """The functions named above. They call those of `pybpf.jit.table_ir.operations`."""
+def operations(
+    n: int, layout: HashLayout, *, inserts: bool = False, changes: bool = False, writes: bool = False
+) -> str:
+    """The functions named above. They call those of `pybpf.jit.table_ir.operations`.
+
+    What the program is to do with the keys says what is asked for: the slots that insertions will take, and memory that will be written at once for
+    writing. Otherwise it would come twice, where another thread has written to it last.
+    """
     key, value = layout.key_size, layout.value_size
     return "\n".join(
         [
@@ -56,7 +62,7 @@ def operations(n: int, layout: HashLayout) -> str:
             _hinting(n, "remove", "ptr %block, ptr %key"),
             local(n, "update_hinted", "put_hinted", {"key": key, "value": value}, ", i64 %flags, ptr %hint"),
             local(n, "delete_hinted", "remove_hinted", {"key": key}, ", ptr %hint"),
-            _ahead(n, layout),
+            _ahead(n, layout, inserts, changes, writes),
         ]
     )
 
@@ -163,7 +169,7 @@ def _hinting(n: int, operation: str, parameters: str) -> str:
     return function(f"i64 @map_{operation}_hinted_{n}({parameters}, ptr %hint)", body, "noinline nounwind")
 
 
-def _ahead(n: int, layout: HashLayout) -> str:
+def _ahead(n: int, layout: HashLayout, inserts: bool, changes: bool, writes: bool) -> str:
     """Three loops over a block. The second has asked for all groups before the third reads the first of them."""
     rows = ""
     for i in range(_count(layout)):
@@ -174,7 +180,14 @@ def _ahead(n: int, layout: HashLayout) -> str:
     arguments = ", ".join(f"i32 %word{i}" for i in range(_count(layout)))
     straddles = CACHE_LINE % layout.stride != 0
     second = f"""  %slot.end = getelementptr inbounds i8, ptr %slot, i64 {layout.stride - 1}
-  call void @llvm.prefetch.p0(ptr %slot.end, i32 0, i32 3, i32 1)
+  call void @llvm.prefetch.p0(ptr %slot.end, i32 {int(writes)}, i32 3, i32 1)
+"""
+    candidates, free = "%matches", ""
+    if inserts:
+        candidates = "%either"
+        free = f"""  %none = icmp eq i{GROUP_SLOTS} %matches, 0
+  %free = call i{GROUP_SLOTS} @map_matches_{n}(ptr %group, i8 {FREE})
+  %either = select i1 %none, i{GROUP_SLOTS} %free, i{GROUP_SLOTS} %matches
 """
     body = f"""
 entry:
@@ -196,7 +209,7 @@ ask:
   %j.hash = load i32, ptr %j.hash.at, align 4
   %j.home = call i64 @map_home_{n}(i32 %j.hash)
   %j.group = call ptr @map_group_{n}(ptr %block, i64 %j.home)
-  call void @llvm.prefetch.p0(ptr %j.group, i32 0, i32 3, i32 1)
+  call void @llvm.prefetch.p0(ptr %j.group, i32 {int(changes)}, i32 3, i32 1)
   %j.next = add nuw nsw i64 %j, 1
   %j.more = icmp ult i64 %j.next, {BLOCK}
   br i1 %j.more, label %ask, label %look
@@ -209,7 +222,7 @@ look:
   %tag = call i8 @map_tag_{n}(i32 %k.hash)
   %group = call ptr @map_group_{n}(ptr %block, i64 %home)
   %matches = call i{GROUP_SLOTS} @map_matches_{n}(ptr %group, i8 %tag)
-  %some = or i{GROUP_SLOTS} %matches, {-(1 << GROUP_SLOTS - 1)}
+{free}  %some = or i{GROUP_SLOTS} {candidates}, {-(1 << GROUP_SLOTS - 1)}
   %first = call i{GROUP_SLOTS} @llvm.cttz.i{GROUP_SLOTS}(i{GROUP_SLOTS} %some, i1 true)
   %within = zext i{GROUP_SLOTS} %first to i64
   %slot = call ptr @map_slot_{n}(ptr %block, i64 %home, i64 %within)
@@ -218,7 +231,7 @@ look:
   %k.narrow = trunc i64 %k.number to i32
   %k.slot.at = getelementptr inbounds i8, ptr %k.at, i64 {SLOT}
   store i32 %k.narrow, ptr %k.slot.at, align 4
-  call void @llvm.prefetch.p0(ptr %slot, i32 0, i32 3, i32 1)
+  call void @llvm.prefetch.p0(ptr %slot, i32 {int(writes)}, i32 3, i32 1)
 {second if straddles else ""}  %k.next = add nuw nsw i64 %k, 1
   %k.more = icmp ult i64 %k.next, {BLOCK}
   br i1 %k.more, label %look, label %end

@@ -45,7 +45,8 @@ _LARGE: Final = 1 << 19
 @dataclass(frozen=True, slots=True)
 class Split:
     """A program is split at the operations at `pcs`, on the map `number`: what can come before are the instructions at `before`. It pays where at
-    least `entries` keys are in the map.
+    least `entries` keys are in the map. `inserts`: an operation may insert; `changes`: one may insert or delete; `writes`: the program writes into the values
+    that it finds, or inserts some.
     """
 
     number: int
@@ -53,6 +54,9 @@ class Split:
     pcs: frozenset[int]
     before: frozenset[int]
     entries: int
+    inserts: bool
+    changes: bool
+    writes: bool
 
 
 def find(
@@ -88,8 +92,38 @@ def find(
     layout = maps[chosen][1]
     assert isinstance(layout, HashLayout)
     pcs = frozenset(pc for pc, number in found.items() if number == chosen)
+    names = {OPERATIONS[bodies[pc]] for pc in pcs}
+    inserts = "update" in names
     return Split(
-        chosen, layout, pcs, frozenset(before), 0 if len(before) <= _SHORT else _LARGE // layout.stride
+        chosen,
+        layout,
+        pcs,
+        frozenset(before),
+        entries=0 if len(before) <= _SHORT else _LARGE // layout.stride,
+        inserts=inserts,
+        changes=inserts or "delete" in names,
+        writes=inserts or _writes(graph, code, facts, chosen, pcs),
+    )
+
+
+def _writes(
+    graph: Graph, code: Mapping[int, Instruction], facts: Facts, number: int, pcs: frozenset[int]
+) -> bool:
+    """Whether a key that is found at `pcs` means that the value is written: from the block of the operation, or one behind it, no way leads on without a store."""
+
+    def stores(pc: int) -> bool:
+        accesses = facts.accesses.get(pc, ()) if code[pc].op.kind in (Kind.STORE, Kind.ATOMIC) else ()
+        return any(access.region is RegionKind.MAP_VALUE and access.map == number for access in accesses)
+
+    surely: set[int] = set()
+    for start in reversed([*graph.blocks]):  # successors first, but for loops
+        block = graph.blocks[start]
+        if any(map(stores, block.pcs)) or (block.successors and surely.issuperset(block.successors)):
+            surely.add(start)
+    return any(
+        start in surely or not surely.isdisjoint(block.successors)
+        for start, block in graph.blocks.items()
+        if not pcs.isdisjoint(block.pcs)
     )
 
 

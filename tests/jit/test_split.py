@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,6 +16,7 @@ from pybpf.interpreter import Interpreter
 from pybpf.jit import Level
 from pybpf.jit.lower import Module
 from pybpf.jit.options import DEFAULT, Options
+from pybpf.jit.source import ProgramSource
 
 SPECS = {
     spec.name: spec
@@ -292,6 +294,37 @@ def test_a_long_way_to_the_key_is_gone_twice_for_large_tables_only():
     split = Module(pybpf.verify(program(text)), DEFAULT).split
     assert split is not None
     assert split.entries > 10_000
+
+
+STORE = "    *(u64 *)(r0 + 0) = r1\n"
+ONLY_LOOKS = COUNT.replace(STORE, "")
+SOMETIMES_WRITES = COUNT.replace(STORE, f"if r1 > 9 goto many\n{STORE}many:\n")
+WRITES_EITHER_WAY = COUNT.replace(STORE, f"if r1 > 9 goto many\n{STORE} goto done\nmany:\n{STORE}done:\n")
+ONLY_DELETES = CHURN.replace("call map_update", "r0 = 1")
+
+
+@pytest.mark.parametrize(
+    ("text", "intent"),
+    [
+        (COUNT, (False, False, True)),
+        (CHURN, (True, True, True)),
+        (ONLY_LOOKS, (False, False, False)),
+        (SOMETIMES_WRITES, (False, False, False)),
+        (WRITES_EITHER_WAY, (False, False, True)),
+        (ONLY_DELETES, (False, True, False)),
+    ],
+    ids=["count", "churn", "only looks", "sometimes writes", "writes either way", "only deletes"],
+)
+def test_memory_is_asked_for_as_the_program_will_use_it(text, intent):
+    """Whether keys may be inserted, come and go, and whether values are written. Memory that is only read, or only written now and then, is left to all threads."""
+    verified = pybpf.verify(program(text))
+    split = Module(verified, DEFAULT).split
+    assert split is not None
+    assert (split.inserts, split.changes, split.writes) == intent
+    _, changes, writes = intent
+    code = ProgramSource(verified).text()
+    assert bool(re.search(r"prefetch\.p0\(ptr %j\.group, i32 1", code)) == changes
+    assert bool(re.search(r"prefetch\.p0\(ptr %slot, i32 1", code)) == writes
 
 
 XDP = """
