@@ -5,6 +5,7 @@ Nothing here allocates a map or touches the machine, so the same bytes give equa
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -159,10 +160,12 @@ class Program:
     license: str = ""
     defect: BpfError | None = None
     byteorder: ByteOrder = "little"
+    _line_starts: tuple[int, ...] = field(init=False, repr=False, compare=False, default=())
 
     def __post_init__(self) -> None:
         for name in ("code", "references", "functions", "lines"):
             object.__setattr__(self, name, _frozen(getattr(self, name)))
+        object.__setattr__(self, "_line_starts", tuple(sorted(self.lines)))
         object.__setattr__(self, "maps", tuple(spec.ordered(self.byteorder) for spec in self.maps))
 
     @property
@@ -188,11 +191,8 @@ class Program:
 
     def source(self, pc: int) -> SourceLine | None:
         """The source line that an instruction comes from, where the object carries it."""
-        while pc >= 0:
-            if pc in self.lines:
-                return self.lines[pc]
-            pc -= 1
-        return None
+        number = bisect_right(self._line_starts, pc)
+        return self.lines[self._line_starts[number - 1]] if number else None
 
     @classmethod
     def from_bytes(

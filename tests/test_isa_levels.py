@@ -103,7 +103,7 @@ def test_a_program_can_be_held_to_a_level(level):
     for allowed in range(1, 5):
         reason = None
         try:
-            verify(newest, policy=Policy(isa=allowed, max_states=2000))
+            verify(newest, policy=Policy(isa=allowed, max_explored=2000))
         except VerifierError as error:
             reason = error.reason
         assert (reason == "isa-level") == (allowed < level)

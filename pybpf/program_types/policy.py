@@ -48,8 +48,12 @@ class Policy:
     """
     max_stack: int = 512
     """Bytes of stack that the frames of nested calls may take together (Linux, MAX_BPF_STACK)."""
-    max_states: int = 250_000
+    max_explored: int = 250_000
     """Budget of the verification itself: instructions that it looks at, each in every state that differs."""
+    max_states: int = 100_000
+    """How many states at the beginnings of blocks it may keep."""
+    max_memory: int = 256 << 20
+    """Bytes that it may take for states and for the numbers in them, by an estimate that is the same on every machine."""
 
 
 UNPRIVILEGED: Final = Policy(

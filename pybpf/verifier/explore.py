@@ -70,6 +70,12 @@ worth being learned of each apart.
 SMALL: Final = 1000
 """Programs of so many instructions are small."""
 
+STATE_BYTES: Final = 2048
+"""What a state takes, with its place in the graph: measured, rounded up."""
+
+VALUE_BYTES: Final = 1024
+"""What an interned number or pointer takes, with what was computed from it: measured, rounded up."""
+
 RECENT: Final = 8
 """How many of the latest nodes at a place are looked at for one that covers a state: older ones rarely do."""
 
@@ -149,7 +155,9 @@ class Exploration:
         """Whether states were joined or widened."""
         self.blocks = self.walk.blocks
         self.loops_exist = any(block.loops for block in self.blocks.values())
-        self.budget = int(transfer.policy.max_states * effort.share)
+        self.budget = int(transfer.policy.max_explored * effort.share)
+        self.kept = 0
+        """How many states were kept."""
         self._pending: dict[Place, list[tuple[State, Node | None]]] = {}
         self._queue: list[tuple[tuple[int, ...], Place]] = []
         self._done: dict[tuple[Place, tuple[Node, ...]], list[Node]] = {}
@@ -377,18 +385,28 @@ class Exploration:
             state.visits = (*state.visits, node)
         node.cost = len(block.pcs)
         self.explored += node.cost
-        if self.explored > self.budget:
-            raise BudgetExceeded(
-                f"verification stopped after {self.explored} instructions: {self._crowded()}",
-                self.explored,
-                program=self.program.name,
-                pc=start,
-            )
+        self.kept += 1
+        self._check_budgets(start)
         try:
             for place, after in self.walk.through(node.place, state):
                 self._arrive(place, after, node)
         except Refusal as refusal:
             raise Failure(refusal, node, imprecise=self.imprecise, explored=self.explored) from None
+
+    def _check_budgets(self, pc: int) -> None:
+        """The number of the `BudgetExceeded` is in the unit of the budget that is used up."""
+        policy = self.transfer.policy
+        memory = self.kept * STATE_BYTES + self.transfer.values.count * VALUE_BYTES
+        if self.explored > self.budget:
+            used, what = self.explored, f"{self.explored} instructions"
+        elif self.kept > policy.max_states:
+            used, what = self.kept, f"{self.kept} states"
+        elif memory > policy.max_memory:
+            used, what = memory, f"{memory / 2**20:.1f} MB of states"
+        else:
+            return
+        message = f"verification stopped after {what}: {self._crowded()}"
+        raise BudgetExceeded(message, used, program=self.program.name, pc=pc)
 
     def _crowded(self) -> str:
         """Where states multiplied, for the message of an exhausted budget."""

@@ -50,6 +50,10 @@ class Numbers:
         self._ranges: dict[tuple[int, int], Scalar] = {}
         self.unknown: Final = self._intern(views.top(width), views.top(self.half))
 
+    def __len__(self) -> int:
+        """How many scalars there are."""
+        return len(self._interned)
+
     def _intern(self, wide: View, narrow: View) -> Scalar:
         key = (wide, narrow)
         scalar = self._interned.get(key)

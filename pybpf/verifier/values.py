@@ -217,6 +217,11 @@ class Values:
         self._objects: dict[Object, int] = {}
         self.unknown: Final = self.number(self.numbers.unknown, None)
 
+    @property
+    def count(self) -> int:
+        """How many values there are, and scalars in them."""
+        return len(self._numbers) + len(self._pointers) + len(self._pieces) + len(self.numbers)
+
     def number(self, scalar: Scalar, form: Form | None) -> Number:
         """The number of a scalar and an identity; a constant drops its identity."""
         key = (scalar, None if scalar.value is not None else form)
