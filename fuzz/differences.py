@@ -67,6 +67,19 @@ def _no_parts(read_bytes: Any) -> Any:
     return replacement
 
 
+def _no_written_parts(write_bytes: Any) -> Any:
+    """A store of a part leaves nothing known of the slot's numbers, even where later it is put together."""
+
+    def replacement(values: Any, cell: Any, first: int, size: int, value: Any) -> Any:
+        after = write_bytes(values, cell, first, size, value)
+        if not isinstance(after, Pieces):
+            return after
+        parts = ((at, n, each if hasattr(each, "target") else values.bytes(n)) for at, n, each in after.parts)
+        return values.pieces(tuple(parts))
+
+    return replacement
+
+
 def _any_difference(_: Any) -> Any:
     return lambda self, a, b, atom: self.values.defined(self.numbers.unknown, atom)
 
@@ -177,7 +190,11 @@ DIFFERENCES: Final = (
         "stack-parts",
         "a number on the stack may be read and written in parts; Linux then knows only how many bytes it has",
         "",
-        ((transfer, "read_bytes", _no_parts), (arguments, "read_bytes", _no_parts)),
+        (
+            (transfer, "read_bytes", _no_parts),
+            (arguments, "read_bytes", _no_parts),
+            (transfer, "write_bytes", _no_written_parts),
+        ),
     ),
     Difference(
         "packet-length",

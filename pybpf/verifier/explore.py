@@ -148,7 +148,9 @@ class Exploration:
         )
         self.transfer = transfer
         self.effort = effort
-        self.lattice = Lattice(transfer.values, leaks=transfer.policy.pointer_leaks)
+        self.lattice = Lattice(
+            transfer.values, leaks=transfer.policy.pointer_leaks, apart=transfer.policy.linux_limits
+        )
         self.walk = Walk(program, graph, transfer)
         self.explored = 0
         self.joined = False

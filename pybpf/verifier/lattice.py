@@ -36,10 +36,12 @@ from pybpf.verifier.values import (
 class Lattice:
     """The order of states under a policy: `leaks` says whether an address may count as a number."""
 
-    def __init__(self, values: Values, *, leaks: bool) -> None:
+    def __init__(self, values: Values, *, leaks: bool, apart: bool = False) -> None:
         self.values = values
         self.numbers: Numbers = values.numbers
         self.leaks = leaks
+        self.apart = apart
+        """Whether no number stands for an address, though it may: in Linux none does (regsafe in kernel/bpf/verifier.c)."""
         self._may_cover: dict[tuple[Cell, Cell], bool] = {}
 
     # Inclusion
@@ -203,7 +205,8 @@ class _Covering:
             return self._pieces(a, b)
         if isinstance(a, Number):
             if isinstance(b, Pointer):
-                return self.leaks and a.scalar is self.numbers.unknown and a.bases.isdisjoint(self.kept)
+                either = self.leaks and not self.lattice.apart
+                return either and a.scalar is self.numbers.unknown and a.bases.isdisjoint(self.kept)
             form = ((), b.value) if b.value is not None and b.form is None else b.form
             return includes(a.scalar, b.scalar) and self._relates(a.form, form)
         return self._pointer(a, b)
