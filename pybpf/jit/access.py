@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from pybpf.errors import UnsupportedError
 from pybpf.jit.builder import Builder, Value, text
@@ -35,6 +36,11 @@ class Place:
     writable: bool = True
     shared: bool = False
 
+
+LENGTH: Final = "%length"
+"""The packet's length, as every function has it."""
+END: Final = "%packet.end"
+"""The address behind the packet's last byte."""
 
 Use = Callable[[Place, str], Value]
 """Does something at a checked pointer into a place."""
@@ -65,8 +71,14 @@ class Regions:
         self.swapped = swapped
         self.maps = maps
         self.context = context
-        self.packet = Place("%packet", PACKET, "%length", writable=packet_writable)
+        self.packet = Place("%packet", PACKET, LENGTH, writable=packet_writable)
+        self.room = 0
+        """How many bytes the packet surely has here: so many were asked for, by the program or by a check, on every way to this place."""
         self.stack = Place("%stack", STACK_TOP - frames * STACK_SIZE, frames * STACK_SIZE)
+
+    def packet_end(self) -> str:
+        """`END`, for whoever asks."""
+        return self.b.prologue(END, f"add nuw nsw i64 {LENGTH}, {PACKET}")
 
     def map_block(self, number: int) -> str:
         """A pointer to the block of a map."""
@@ -105,7 +117,10 @@ class Regions:
             case []:
                 return self.b.refuse(TrapCode.ACCESS, pc, address)
             case [access]:
-                return inside(access)
+                value = inside(access)
+                if access.region is RegionKind.PACKET and not pointer:  # what is behind comes by here
+                    self.room = max(self.room, self._end(address, size))
+                return value
             case _:
                 tag = self.b.value(f"lshr i64 {text(address)}, {TAG_SHIFT}")
                 cases = {tag: lambda access=access: inside(access) for tag, access in regions.items()}
@@ -129,13 +144,21 @@ class Regions:
         b = self.b
         if isinstance(offset, int) and isinstance(size, int):
             end = offset + size
-            yield end <= U64 and b.compare("uge", place.size, end)
+            there = place is self.packet and end <= self.room
+            yield there or (end <= U64 and b.compare("uge", place.size, end))
         elif place is self.packet and isinstance(size, int):
             yield b.compare("ule", offset, MAX_PACKET)
             yield b.compare("uge", place.size, b.value(f"add nuw nsw i64 {text(offset)}, {size}"))
         else:
             yield b.compare("ule", size, place.size)
             yield b.compare("ule", offset, b.subtract(place.size, size))
+
+    def _end(self, address: Value, size: Value) -> int:
+        """Where an access to the packet ends, if both are known; else 0, or where checks are believed to be needless."""
+        if isinstance(address, int) and isinstance(size, int) and self._checks:
+            end = (address - PACKET & U64) + size
+            return end if end <= U64 else 0
+        return 0
 
     def _place(self, access: Access) -> Place:
         match access.region:

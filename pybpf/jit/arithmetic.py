@@ -117,6 +117,31 @@ def condition(b: Builder, code: str, dst: Value, src: Value, width: int) -> str 
     return b.value(f"icmp {_PREDICATE[code]} {t} {left}, {right}")
 
 
+def least(code: str, dst: Value, src: Value, name: str, base: int) -> tuple[int, int]:
+    """How much greater than a constant the value called `name` is at least, where a 64-bit branch is taken and where it is not: 0 where nothing is known.
+
+    >>> least("jlt", "%length", 34, "%length", 0), least("jge", 1034, "%end", "%end", 1000)
+    ((0, 34), (0, 35))
+    """
+    number = src if dst == name else dst
+    if not isinstance(number, int) or name not in (dst, src) or number < base:
+        return 0, 0
+    match code if dst == name else _MIRRORED.get(code):
+        case "jlt":
+            return 0, number - base
+        case "jle":
+            return 0, number - base + 1
+        case "jgt":
+            return number - base + 1, 0
+        case "jge":
+            return number - base, 0
+        case _:
+            return 0, 0
+
+
+_MIRRORED: Final = {"jlt": "jgt", "jle": "jge", "jgt": "jlt", "jge": "jle"}
+
+
 def immediate(imm: int, width: int) -> int:
     """A 32-bit immediate as an operand: sign-extended to `width` bits."""
     return imm & (U64 if width == 64 else U32)

@@ -86,28 +86,35 @@ def function_graph(
 
 def _leaders(code: Mapping[int, Instruction], reached: Collection[int], entry: int) -> set[int]:
     """First pcs of blocks: the entry, what a jump goes to, what follows a branch."""
-    leaders, seen, pending = {entry}, {entry}, [entry]
+    leaders, seen, pending = {entry}, set[int](), [entry]
     while pending:
         pc = pending.pop()
-        instruction = code[pc]
-        following = [after for after in successors(pc, instruction) if after in reached and after in code]
-        if instruction.op.kind in _ENDS:
-            leaders.update(following)
-        fresh = [after for after in following if after not in seen]
-        seen.update(fresh)
-        pending.extend(fresh)
+        while pc not in seen:
+            seen.add(pc)
+            instruction = code[pc]
+            if instruction.op.kind in _ENDS:
+                following = [
+                    after for after in successors(pc, instruction) if after in reached and after in code
+                ]
+                leaders.update(following)
+                pending += following
+                break
+            pc += instruction.slots
+            if pc not in reached or pc not in code:
+                break
     return leaders
 
 
 def _block(code: Mapping[int, Instruction], reached: Collection[int], leaders: set[int], start: int) -> Block:
-    pcs = [start]
+    pcs, pc = [start], start
     while True:
-        pc = pcs[-1]
-        following = successors(pc, code[pc])
-        ends = code[pc].op.kind in _ENDS or following[0] in leaders
-        if ends or following[0] not in reached or following[0] not in code:
-            return Block(tuple(pcs), following)
-        pcs.append(following[0])
+        instruction = code[pc]
+        if instruction.op.kind in _ENDS:
+            return Block(tuple(pcs), successors(pc, instruction))
+        pc += instruction.slots
+        if pc in leaders or pc not in reached or pc not in code:
+            return Block(tuple(pcs), (pc,))
+        pcs.append(pc)
 
 
 def _reverse_postorder(blocks: Mapping[int, Block], entry: int) -> list[int]:

@@ -65,14 +65,18 @@ entry:
 """
 
 
-def entry_points(split: Split | None, conjunction: Conjunction | None = None, *, copies: bool) -> str:
-    """The text of the entry points; `copies`: the program may write to its packets."""
+def entry_points(
+    split: Split | None, conjunction: Conjunction | None = None, *, copies: bool, short: bool = False
+) -> str:
+    """The text of the entry points; `copies`: the program may write to its packets; `short`: the loop is the shortest there is, to be compiled soon."""
     functions = ""
     if split is not None:
         before, call, after = _by_block(split)
     elif conjunction is not None:
         functions = compare_ir.differs(conjunction) + _LOOPS
         before, call, after = _comparing(conjunction)
+    elif short:
+        before, call, after = _SHORT
     else:
         before, call, after = _straight()
     return f"""{functions}{_RUN}
@@ -144,6 +148,21 @@ def _packet(name: str, number: str) -> str:
   {name}length = zext i32 {name}length.narrow to i64
   {name}arrived = getelementptr inbounds i8, ptr %base, i64 {name}offset
 """
+
+
+_SHORT: Final = (
+    f"""begin:
+  br label %loop
+
+loop:
+  %i = phi i64 [ 0, %begin ], [ %next, %done ]
+{_packet("%", "%i")}  br label %place
+""",
+    _CALL,
+    """  %more = icmp ult i64 %next, %n
+  br i1 %more, label %loop, label %all
+""",
+)
 
 
 def _straight() -> tuple[str, str, str]:

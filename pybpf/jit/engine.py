@@ -41,7 +41,7 @@ def emit(ir: str, level: Level = Level.FULL) -> bytes:
 def _emit(ir: str, level: Level) -> bytes:
     """What LLVM made on the way is gone when this returns, under the lock: giving it back is a call of LLVM too."""
     machine = _machine(level)
-    module = _parse(_target() + ir)
+    module = _parse(_target() + ir + (_ticks(machine) if "@ticks" in ir else ""))
     _optimise(module, machine, level)
     return bytes(machine.emit_object(module))
 
@@ -110,7 +110,7 @@ _CONVENTIONS: Final = {"riscv64": ("lp64d", "+m,+a,+f,+d,+c")}
 def emit_for(ir: str, machine: Machine, level: Level, form: str) -> bytes:
     """A module compiled for a machine: ``object``, ``assembly`` or ``llvm``, the text after the passes. Raises what `emit` raises."""
     with _LOCK:
-        module = _parse(machine.header + ir)
+        module = _parse(machine.header + ir + (_ticks(machine.machine) if "@ticks" in ir else ""))
         _optimise(module, machine.machine, level)
         match form:
             case "object":
@@ -201,19 +201,18 @@ def _target() -> str:
 
 
 def _text_of(machine: Any) -> str:
+    return f'target datalayout = "{machine.target_data}"\ntarget triple = "{machine.triple}"\n'
+
+
+def _ticks(machine: Any) -> str:
+    """The function `@ticks`, the time by a clock that is read without a call of the system; always 0 where LLVM knows none."""
     architecture, _, _ = machine.triple.partition("-")
     clock = _CLOCKS.get(architecture)
-    ticks = f"  %t = call i64 @llvm.{clock}()\n  ret i64 %t" if clock else "  ret i64 0"
-    return f"""target datalayout = "{machine.target_data}"
-target triple = "{machine.triple}"
-define internal i64 @ticks() alwaysinline nounwind {{
-{ticks}
-}}
-"""
+    time = f"%now = call i64 @llvm.{clock}()\n  ret i64 %now" if clock else "ret i64 0"
+    return f"define internal i64 @ticks() alwaysinline nounwind {{\n  {time}\n}}\n"
 
 
 _CLOCKS: Final = {"x86_64": "readcyclecounter", "aarch64": "readsteadycounter"}
-"""What reads a clock without a call of the system. Elsewhere `@ticks` is always 0."""
 
 
 @cache

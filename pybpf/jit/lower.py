@@ -23,7 +23,7 @@ from pybpf.helpers import Body, Helper, number_of
 from pybpf.instruction import Instruction
 from pybpf.isa import MAX_REGISTER, Kind, Operand
 from pybpf.jit import arithmetic, conjunction, memory, split
-from pybpf.jit.access import Regions
+from pybpf.jit.access import END, LENGTH, Regions
 from pybpf.jit.blocks import ARGUMENTS, Graph, function_graph, register_effect
 from pybpf.jit.builder import METADATA, RESULT, Builder, Value, text
 from pybpf.jit.calls import NATIVE, Call
@@ -228,6 +228,8 @@ class Function:
         self._start = entry
         # After each block that is done: the registers, and the label of the LLVM block that it ends in.
         self._ends: dict[int, tuple[list[Value], str]] = {}
+        # How many bytes the packet surely has, on the edge from a block to another.
+        self._rooms: dict[tuple[int, int], int] = {}
         # Phis to be completed once every block is done: their line, their block, their register.
         self._open: list[tuple[int, int, int]] = []
 
@@ -250,7 +252,8 @@ class Function:
         parameters = "ptr noalias %state, ptr noalias %packet, i64 %length"
         if self.entry == 0:
             hint = ", ptr noalias %hint" if self.module.split else ""
-            return f"{RESULT} @program({parameters}{hint}) alwaysinline"
+            inlined = " alwaysinline" if self.module.options.splits else ""
+            return f"{RESULT} @program({parameters}{hint}){inlined}"
         registers = ", ".join(f"i64 %r{number}" for number in range(1, 6))
         fuel = ", ptr noalias %fuel" if self.module.options.counts else ""
         return f"{RESULT} @function_{self.entry}({parameters}, ptr noalias %stack, i64 %frame, {registers}{fuel})"
@@ -282,6 +285,7 @@ class Function:
         self._start = start
         self.b.block(f"pc{start}")
         self.registers = self._merge(start)
+        self.regions.room = self._room(start)
         if self.module.options.counts:
             self._take_fuel(start, len(block.pcs))
         for pc in block.pcs:
@@ -290,6 +294,17 @@ class Function:
         if code[pc].op.kind not in (Kind.BRANCH, Kind.EXIT):
             self._goto(block.successors[0])
         self._ends[start] = self.registers, self.b.label
+        for successor in block.successors:
+            self._rooms.setdefault((start, successor), self.regions.room)
+
+    def _room(self, start: int) -> int:
+        """How many bytes the packet surely has at the start of a block. Blocks that are not done lead here by back edges: they come by here first, if the loop has
+        no other way in.
+        """
+        before = self._predecessors(start)
+        if self.entry in self.graph.loops.get(start, ()) and start != self.entry:
+            return 0
+        return min(self._rooms.get((block, start), 0) for block in before if block in self._ends)
 
     def _take_fuel(self, pc: int, instructions: int) -> None:
         left = self.b.value("load i64, ptr %fuel")
@@ -341,6 +356,18 @@ class Function:
         ]
         self.b.do(f"br i1 {str(condition).lower()}, {', '.join(targets)}{self._hint(taken, after)}")
 
+    def _note_room(self, instruction: Instruction, taken: int, after: int) -> None:
+        """What a branch tells of the packet's length, on its two ways."""
+        op, room = instruction.op, self.regions.room
+        if op.width != 64 or taken == after:
+            return
+        dst, src = self.registers[instruction.dst], self._operand(instruction)
+        for name, base in ((LENGTH, 0), (END, PACKET)):
+            if name in (dst, src):
+                more, less = arithmetic.least(op.code, dst, src, name, base)
+                self._rooms[self._start, taken] = max(room, more)
+                self._rooms[self._start, after] = max(room, less)
+
     def _hint(self, *targets: int) -> str:
         """What LLVM is told of a branch that ends a loop around others."""
         for head in self.graph.loops.keys() & targets:
@@ -382,6 +409,7 @@ class Function:
                 taken = arithmetic.condition(
                     b, op.code, registers[instruction.dst], self._operand(instruction), op.width
                 )
+                self._note_room(instruction, instruction.target(pc), pc + 1)
                 self._branch(taken, instruction.target(pc), pc + 1)
             case Kind.CALL:
                 registers[0] = self._call_helper(pc, self.module.helper(pc))

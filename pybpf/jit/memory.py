@@ -38,7 +38,7 @@ def load(r: Regions, pc: int, accesses: Iterable[Access], address: Value, size: 
             case FieldKind.SCALAR:
                 return number(r.b.pointer(r.b.state_pointer("%context", CONTEXT), offset))
             case FieldKind.PACKET_END:
-                return r.b.value(f"add nuw nsw i64 %length, {PACKET}")
+                return r.packet_end()
             case FieldKind.PACKET | FieldKind.PACKET_META:
                 return PACKET
             case kind:

@@ -9,8 +9,9 @@ from typing import Final
 @dataclass(frozen=True, slots=True)
 class Options:
     """`checks`: accesses are compared with the bounds of their region although they were proved to be inside. `counts`: instructions are counted, and a run
-    ends where it would exceed its budget. `splits`: batches are split at a hash lookup (`pybpf.jit.split`), and packets compared with all bytes that a filter asks for
-    (`pybpf.jit.conjunction`), where that pays; never where instructions are counted.
+    ends where it would exceed its budget. `splits`: the loop over a batch is written for speed, not to be compiled soon: the program is a part of it, memory is asked for
+    ahead, and where that pays batches are split at a hash lookup (`pybpf.jit.split`), and packets compared with all bytes that a filter asks for
+    (`pybpf.jit.conjunction`); these two never where instructions are counted.
     """
 
     checks: bool = True

@@ -61,7 +61,9 @@ class ProgramSource:
         return (
             module.text()
             + beside
-            + entry_points(module.split, module.conjunction, copies=module.writes_packet)
+            + entry_points(
+                module.split, module.conjunction, copies=module.writes_packet, short=not self._options.splits
+            )
         )
 
 

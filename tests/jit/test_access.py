@@ -327,3 +327,89 @@ def test_bounds_are_believed_where_that_was_asked_for():
     for checks in (True, False):
         made = pybpf.instantiate(proof, checks=checks)
         assert [made.call(packet) for packet in packets] == [0, 1, 6]
+
+
+# A check that stands in front of a place is not repeated there; one that does not, is
+
+
+def ends(text: str, type: ProgramType = FILTER, **facts: object) -> None:
+    """Run a program that adds what it reads to r0, as if it had been proved, on packets of all lengths up to 24: it traps exactly at the first read that the packet is
+    too short for.
+    """
+    program = Program.from_asm(text, type)
+    claims = {pc: PACKET for pc, one in program.code.items() if one.op.kind.value == "load"}
+    if type is XDP:
+        claims |= {
+            pc: (Access(RegionKind.CONTEXT, 4 * pc, 4 * pc, 4),) for pc in (0, 1)
+        }  # r2 = data, r3 = data_end
+    native = {level: instance(text, type, claims, level, **facts) for level in Level}
+    for length in range(25):
+        packet = bytearray(b"\1" * length)
+        value, error = outcome(Interpreter(program, type, [], strict=False), bytes(packet))
+        for level in Level:
+            mine, found = outcome(native[level], bytes(packet))
+            assert (mine, found and found.pc) == (value, error and error.pc)
+
+
+_CODES = ["<", "<=", ">", ">=", "==", "!="]
+
+
+@pytest.mark.parametrize("code", _CODES)
+@pytest.mark.parametrize("end", [15, 16, 17])
+def test_what_a_test_of_the_length_tells_on_its_two_ways(code, end):
+    text = f"r0 = 1\n if r2 {code} 16 goto taken\n r3 = *(u8 *)(r1 + {end - 1})\n exit\ntaken:\n r3 = *(u8 *)(r1 + {end - 1})\n exit"
+    ends(text)
+    ends(
+        f"r0 = 1\n r4 = 16\n if r4 {code} r2 goto +1\n{text.partition('goto taken')[2]}".replace(
+            "goto +1", "goto taken"
+        )
+    )
+
+
+@pytest.mark.parametrize("code", _CODES)
+@pytest.mark.parametrize("end", [15, 16, 17])
+def test_what_a_test_of_the_packets_end_tells(code, end):
+    head = "r2 = *(u32 *)(r1 + 0)\n r3 = *(u32 *)(r1 + 4)\n r0 = 1\n r4 = r2\n r4 += 16\n"
+    for test in (f"if r4 {code} r3 goto taken", f"if r3 {code} r4 goto taken"):
+        ends(
+            f"{head} {test}\n r5 = *(u8 *)(r2 + {end - 1})\n exit\ntaken:\n r5 = *(u8 *)(r2 + {end - 1})\n exit",
+            XDP,
+        )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # only one of two ways has the check
+        "r0 = 0\n r3 = *(u8 *)(r1 + 0)\n if r2 == 9 goto on\n r3 = *(u8 *)(r1 + 12)\non:\n r3 = *(u8 *)(r1 + 10)\n exit",
+        # the greater is behind the smaller, and in front of it
+        "r0 = 0\n r3 = *(u8 *)(r1 + 7)\n r3 = *(u8 *)(r1 + 12)\n r3 = *(u8 *)(r1 + 7)\n exit",
+        # a check in a loop, and what is behind the loop
+        "r0 = 0\n r4 = 3\ntop:\n r3 = *(u8 *)(r1 + 5)\n r4 -= 1\n if r4 == 1 goto out\n r3 = *(u8 *)(r1 + 12)\n goto top\nout:\n r3 = *(u8 *)(r1 + 12)\n exit",
+        # a loop that can be left before its check, and comes back with it
+        "r0 = 0\n r4 = 0\ntop:\n if r4 > 2 goto out\n if r2 < 4 goto out\n r4 += 1\n goto top\nout:\n r3 = *(u8 *)(r1 + 3)\n exit",
+        # a loop with two ways in, of which one asks for the length
+        "r0 = 0\n r4 = 3\n if r2 > 15 goto second\nfirst:\n r3 = *(u8 *)(r1 + 9)\nsecond:\n r3 = *(u8 *)(r1 + 14)\n r4 -= 1\n if r4 s> 0 goto first\n exit",
+        "r0 = 0\n r4 = 3\n if r2 > 15 goto first\n goto second\nfirst:\n r3 = *(u8 *)(r1 + 9)\nsecond:\n r4 -= 1\n if r4 s> 0 goto first\n exit",
+        "r0 = 0\n r4 = 3\n if r2 <= 15 goto second\nfirst:\n r3 = *(u8 *)(r1 + 9)\nsecond:\n r4 -= 1\n if r4 s> 0 goto first\n exit",
+        # a function knows nothing of its callers, and these nothing of it
+        "r0 = 0\n if r2 == 7 goto on\n r6 = *(u8 *)(r1 + 15)\non:\n r6 = r1\n call f\n r3 = *(u8 *)(r6 + 14)\n exit\nf:\n r3 = *(u8 *)(r1 + 9)\n r0 = 1\n exit",
+        # 32 bits of a length are not the length
+        "r0 = 0\n if w2 < 16 goto out\n r3 = *(u8 *)(r1 + 15)\nout:\n r3 = *(u8 *)(r1 + 3)\n exit",
+        # a signed test tells nothing of unsigned numbers
+        "r0 = 0\n r3 = -1\n if r2 s> r3 goto on\n exit\non:\n r3 = *(u8 *)(r1 + 15)\n exit",
+    ],
+)
+def test_a_check_holds_only_where_every_way_has_come_by_it(text):
+    ends(text)
+
+
+@pytest.mark.parametrize("level", Level)
+def test_a_check_of_one_of_two_regions_is_none_of_what_is_behind(level):
+    """An access to the stack or the packet: where it was to the stack, nobody has asked for the packet's length."""
+    text = "r4 = r10\n r4 += -40\n r3 = r4\n if r2 < 4 goto on\n r3 = r1\non:\n *(u64 *)(r10 - 8) = 1\n r0 = *(u64 *)(r3 + 32)\n r0 = *(u8 *)(r1 + 33)\n exit"
+    either = STACK + PACKET
+    native = instance(text, FILTER, {5: STACK, 6: either, 7: PACKET}, level)
+    assert trap(native, bytes(3)).pc == 7
+    assert trap(native, bytes(39)).pc == 6
+    assert native.run(bytes(40)) == 0
