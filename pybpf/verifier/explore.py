@@ -152,6 +152,7 @@ class Exploration:
             transfer.values, leaks=transfer.policy.pointer_leaks, apart=transfer.policy.linux_limits
         )
         self.walk = Walk(program, graph, transfer)
+        self.walk.watch = self._watch
         self.explored = 0
         self.joined = False
         """Whether states were joined or widened."""
@@ -160,6 +161,7 @@ class Exploration:
         self.budget = int(transfer.policy.max_explored * effort.share)
         self.kept = 0
         """How many states were kept."""
+        self._start = 0
         self._pending: dict[Place, list[tuple[State, Node | None]]] = {}
         self._queue: list[tuple[tuple[int, ...], Place]] = []
         self._done: dict[tuple[Place, tuple[Node, ...]], list[Node]] = {}
@@ -388,12 +390,17 @@ class Exploration:
         node.cost = len(block.pcs)
         self.explored += node.cost
         self.kept += 1
+        self._start = start
         self._check_budgets(start)
         try:
             for place, after in self.walk.through(node.place, state):
                 self._arrive(place, after, node)
         except Refusal as refusal:
             raise Failure(refusal, node, imprecise=self.imprecise, explored=self.explored) from None
+
+    def _watch(self, _: State) -> None:
+        """Values may become many inside one block, too."""
+        self._check_budgets(self._start)
 
     def _check_budgets(self, pc: int) -> None:
         """The number of the `BudgetExceeded` is in the unit of the budget that is used up."""

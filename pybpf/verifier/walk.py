@@ -24,6 +24,10 @@ _CHOOSING: Final = frozenset({Kind.BRANCH, Kind.EXIT, Kind.CALL_LOCAL, Kind.CALL
 """Instructions that end a block and choose the next: `_behind` handles them."""
 
 
+LONG: Final = 4096
+"""So many instructions are walked without a question."""
+
+
 class Walk:
     """The blocks of one program, each made into steps when it is first walked. Runs begin at `start`."""
 
@@ -35,6 +39,8 @@ class Walk:
         self.callbacks = Callbacks(graph.callbacks, transfer, self.branches)
         self.prototypes = Prototypes(graph, transfer)
         self.blocks: dict[int, Block] = {s: b for f in graph.functions.values() for s, b in f.blocks.items()}
+        self.watch: Step | None = None
+        """What is asked now and then inside a long block, whether to go on."""
         self._steps: dict[int, list[tuple[int, Step]]] = {}
         self._function_of: dict[int, int] = {}
         for function in graph.functions.values():
@@ -84,7 +90,11 @@ class Walk:
         """The steps of a block: all but an instruction that chooses the next block."""
         last = self.program.code[block.pcs[-1]].op.kind
         pcs = block.pcs[:-1] if last in _CHOOSING or block.pcs[-1] in self.callbacks.of else block.pcs
-        return [(pc, self.transfer.step(pc)) for pc in pcs]
+        steps = [(pc, self.transfer.step(pc)) for pc in pcs]
+        if self.watch is not None:
+            for at in reversed(range(LONG, len(steps), LONG)):
+                steps.insert(at, (pcs[at], self.watch))
+        return steps
 
     def _behind(self, calls: tuple[int, ...], block: Block, state: State) -> list[tuple[Place, State]]:
         pc = block.pcs[-1]

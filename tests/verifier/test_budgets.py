@@ -1,0 +1,48 @@
+"""A verification that takes too much ends, and says of what and where; it is neither an acceptance nor a refusal."""
+
+from __future__ import annotations
+
+import pytest
+
+from pybpf import BudgetExceeded, Policy, assemble, verify
+from pybpf.verifier import explore, walk
+
+LONG_BLOCK = "\n".join(["r0 = 0", *(f"r0 += {i}" for i in range(1, 2 * walk.LONG)), "exit"])
+BRANCHES = "\n".join(
+    [
+        "r6 = *(u32 *)(r1 + 12)",
+        "r0 = 0",
+        *(f"if r6 & {1 << i} goto l{i}\nr0 += {3**i}\nl{i}:" for i in range(10)),
+        "exit",
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "policy", "words"),
+    [
+        (BRANCHES, Policy(max_explored=500), "instructions: most states"),
+        (BRANCHES, Policy(max_states=100), "101 states: most states"),
+        (BRANCHES, Policy(max_memory=400_000), "MB of states: most states"),
+        (
+            LONG_BLOCK,
+            Policy(max_memory=walk.LONG * explore.VALUE_BYTES),
+            "MB of states: most states, 1, are at pc 0",
+        ),
+    ],
+)
+def test_each_budget_is_named(text: str, policy: Policy, words: str) -> None:
+    """Inside a block, too, where one is long."""
+    program = assemble(text, name="wide")
+    verify(program, "xdp")
+    with pytest.raises(BudgetExceeded) as caught:
+        verify(program, "xdp", policy=policy)
+    assert words in str(caught.value)
+    assert caught.value.program == "wide"
+    assert caught.value.pc is not None
+
+
+def test_the_number_is_in_the_unit_of_the_budget() -> None:
+    with pytest.raises(BudgetExceeded) as caught:
+        verify(assemble(BRANCHES), "xdp", policy=Policy(max_states=100))
+    assert caught.value.used == 101
