@@ -21,13 +21,14 @@ BRANCHES = "\n".join(
 @pytest.mark.parametrize(
     ("text", "policy", "words"),
     [
-        (BRANCHES, Policy(max_explored=500), "instructions: most states"),
+        (BRANCHES, Policy(max_explored=150), "instructions: most states"),
         (BRANCHES, Policy(max_states=100), "101 states: most states"),
         (BRANCHES, Policy(max_memory=400_000), "MB of states: most states"),
-        (
+        pytest.param(
             LONG_BLOCK,
             Policy(max_memory=walk.LONG * explore.VALUE_BYTES),
             "MB of states: most states, 1, are at pc 0",
+            marks=pytest.mark.slow,
         ),
     ],
 )
