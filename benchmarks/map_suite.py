@@ -62,10 +62,15 @@ def _case(bench: Bench, name: str, entries: int, kind: str) -> Case:
 
 ONE: Final = "one thread"
 TWO: Final = "two threads"
+DISTINCT: Final = "distinct keys"
+
+
+_LONG: Final = 400_000
+"""Packets that a thread runs in one call at least: to wake a thread takes as long as thousands."""
 
 
 def threads(bench: Bench) -> list[Case]:
-    """Two threads over one map, each with keys of its own, against one thread."""
+    """Two threads over one map, each with keys of its own, against one thread; and the same with a program that has no map, which says what the machine can do."""
 
     def case(name: str, entries: int) -> Case:
         def build() -> list[Competitor]:
@@ -80,20 +85,27 @@ def threads(bench: Bench) -> list[Case]:
             else:
                 filled.run_batch(traffic.coming(flows, True))
                 batches = [traffic.packets_of(part, "uniform", 100_000) for part in parts]
-            instance = pybpf.instantiate(verified, maps=filled.maps, level="full")
-            outs = [np.empty(len(batch), np.uint64) for batch in batches]
-            pair = _Pair(instance, batches, outs)
+            return _compared(pybpf.instantiate(verified, maps=filled.maps, level="full"), batches)
 
-            def alone() -> object:
-                return instance.run_batch(batches[0], outs[0])
+        return Case("threads", name, f"{entries} entries, {DISTINCT}", build)
 
-            first, both = len(batches[0]), len(batches[0]) + len(batches[1])
-            return [Competitor(TWO, pair.run, both, threads=2), Competitor(ONE, alone, first)]
-
-        return Case("threads", name, f"{entries} entries, distinct keys", build)
+    def nothing_shared() -> list[Competitor]:
+        instance = pybpf.instantiate(programs.filter_form("siphash", bench.work), level="full")
+        return _compared(instance, [traffic.random_bytes(256, 64)] * 2)
 
     sizes = (5_000, bench.size(100_000))
-    return [case(name, entries) for name in ("count", "churn") for entries in sizes]
+    cases = [case(name, entries) for name in ("count", "churn") for entries in sizes]
+    return [*cases, Case("threads", "siphash", "no map", nothing_shared)]
+
+
+def _compared(instance: pybpf.Instance, batches: list[PacketBatch]) -> list[Competitor]:
+    long = [batch.repeat(-(-_LONG // len(batch)) * len(batch)) for batch in batches]
+    outs = [np.empty(len(batch), np.uint64) for batch in long]
+    pair = _Pair(instance, long, outs)
+    return [
+        Competitor(TWO, pair.run, sum(map(len, long)), threads=2),
+        Competitor(ONE, lambda: instance.run_batch(long[0], outs[0]), len(long[0])),
+    ]
 
 
 class _Pair:
