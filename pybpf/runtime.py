@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property, partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 from pybpf.errors import ArgumentError, UnsupportedError, of_packet
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from pybpf import jit
     from pybpf.jit import NativeInstance, NativeProgram
+    from pybpf.jit.batch import LastBatch
     from pybpf.jit.builtin import Builtin
     from pybpf.packets import PacketBatch
 
@@ -174,30 +175,15 @@ class Instance:
 
         The batch is left as it is: what a program writes into packets is lost (`run_many` returns it). Contexts are zero.
         Native code runs a `PacketBatch` without the GIL; packets that are Python objects need it, and it is offered to other threads
-        after some thousand packets. Raises `Trap` at the first packet that stops, `ArgumentError` where `out` is no writable uint64[n] or a packet is
+        after some thousand packets. The same `PacketBatch` again, with an `out`, costs nothing but the run: in native code `run_batch` becomes a builtin function of CPython.
+        Raises `Trap` at the first packet that stops, `ArgumentError` where `out` is no writable uint64[n] or a packet is
         shorter than the program type promises.
         """
-        packets = batch if isinstance(batch, _batches()) else list(batch)
-        out = self._check_batch(packets, out)
-        self._engine.run_batch(packets, out)
-        return out
-
-    def _check_batch(
-        self, packets: PacketBatch | list[Bytes], out: NDArray[np.uint64] | None
-    ) -> NDArray[np.uint64]:
-        """The array for the results."""
-        type_, count = self._verified.type, len(packets)
-        if type_.minimum_length and count and not isinstance(packets, list):
-            shortest = int(packets.lengths.min())
-            if shortest < type_.minimum_length:
-                raise _too_short(type_, shortest)
-        if out is None:
-            import numpy as np
-
-            return np.empty(count, np.uint64)
-        if out.dtype.char not in "LQ" or out.itemsize != 8 or out.shape != (count,) or not out.flags.carray:
-            raise ArgumentError(f"out must be a writable, contiguous uint64[{count}]")
-        return out
+        type_ = self._verified.type
+        native = self._engine.batch_runner(partial(_run_batch, self._engine, type_))
+        if native is not None:
+            self.__dict__["run_batch"] = native  # found before the method
+        return _run_batch(self._engine, type_, batch, out)
 
     def run_parallel(
         self,
@@ -222,7 +208,7 @@ class Instance:
             raise ArgumentError(f"threads must be from 1 to {_MOST_THREADS}, not {threads}")
         if flows is not None and (flows.dtype != np.uint64 or flows.shape != (count,)):
             raise ArgumentError(f"flows must be uint64[{count}], not {flows.dtype}{list(flows.shape)}")
-        out = self._check_batch(batch, out)
+        out = _check_batch(self._verified.type, batch, out)
         self._engine.run_parallel(batch, out, threads, flows)
         return out
 
@@ -260,6 +246,9 @@ class Engine(Protocol):
     def run_batch(self, batch: PacketBatch | list[Bytes], out: NDArray[np.uint64]) -> None:
         """r0 of each packet."""
 
+    def batch_runner(self, unusual: Callable[..., Any]) -> Callable[..., Any] | None:
+        """`Instance.run_batch` as a function of its own, which leaves to `unusual` what it does not know; None where there is nothing better."""
+
     def run_parallel(
         self, batch: PacketBatch, out: NDArray[np.uint64], threads: int, flows: NDArray[np.uint64] | None
     ) -> None:
@@ -289,6 +278,9 @@ class _Checked:
     def run_batch(self, batch: PacketBatch | list[Bytes], out: NDArray[np.uint64]) -> None:
         _run_each(self.function(), batch, out)
 
+    def batch_runner(self, unusual: Callable[..., Any]) -> None:
+        return None
+
     def run_parallel(
         self, batch: PacketBatch, out: NDArray[np.uint64], threads: int, flows: NDArray[np.uint64] | None
     ) -> None:
@@ -309,6 +301,10 @@ class _Native:
         self._ordinary = partial(_value, self.run, type_)
 
     @cached_property
+    def _last(self) -> LastBatch | None:
+        return self._native.last_batch()
+
+    @cached_property
     def _builtin(self) -> Builtin | None:
         from pybpf.jit.builtin import Results
 
@@ -325,11 +321,14 @@ class _Native:
 
     def run_batch(self, batch: PacketBatch | list[Bytes], out: NDArray[np.uint64]) -> None:
         if not isinstance(batch, list):
-            self._native.run_batch(batch, out)
+            self._native.run_batch(batch, out, last=self._last)
         elif self._builtin is None:
             _run_each(self._ordinary, batch, out)
         else:
             self._native.run_list(self._builtin, batch, out)
+
+    def batch_runner(self, unusual: Callable[..., Any]) -> Callable[..., Any] | None:
+        return None if self._last is None else self._last.function(unusual)
 
     def run_parallel(
         self, batch: PacketBatch, out: NDArray[np.uint64], threads: int, flows: NDArray[np.uint64] | None
@@ -337,6 +336,37 @@ class _Native:
         from pybpf.jit.parallel import run_parallel
 
         run_parallel(self._native, batch, out, threads, flows)
+
+
+def _run_batch(
+    engine: Engine,
+    type_: ProgramType,
+    batch: PacketBatch | Iterable[Bytes],
+    out: NDArray[np.uint64] | None = None,
+) -> NDArray[np.uint64]:
+    packets = batch if isinstance(batch, _batches()) else list(batch)
+    out = _check_batch(type_, packets, out)
+    engine.run_batch(packets, out)
+    return out
+
+
+def _check_batch(
+    type_: ProgramType, packets: PacketBatch | list[Bytes], out: NDArray[np.uint64] | None
+) -> NDArray[np.uint64]:
+    """The array for the results."""
+    count = len(packets)
+    if type_.minimum_length and count and not isinstance(packets, list):
+        shortest = int(packets.lengths.min())
+        if shortest < type_.minimum_length:
+            raise _too_short(type_, shortest)
+    if out is None:
+        import numpy as np
+
+        return np.empty(count, np.uint64)
+    word = out.dtype.char in "LQ" and out.itemsize == 8 and out.dtype.isnative
+    if not word or out.shape != (count,) or not out.flags.carray:
+        raise ArgumentError(f"out must be a writable, contiguous uint64[{count}]")
+    return out
 
 
 def _result(

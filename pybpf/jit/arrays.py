@@ -30,17 +30,15 @@ class AddressBook:
     """Knows the addresses of the batch that was last asked for: numpy takes a microsecond to tell one."""
 
     def __init__(self) -> None:
-        self._last: tuple[tuple[weakref.ref[Any], ...], BatchAddresses] | None = None
+        self._last: tuple[weakref.ref[PacketBatch], BatchAddresses] | None = None
 
     def find(self, batch: PacketBatch) -> BatchAddresses:
         """The addresses of a batch's arrays, good for as long as the batch lives."""
         last = self._last
-        if last is not None:
-            (data, offsets, lengths), addresses = last
-            if data() is batch.data and offsets() is batch.offsets and lengths() is batch.lengths:
-                return addresses
-        arrays, addresses = (batch.data, batch.offsets, batch.lengths), addresses_of(batch)
-        self._last = tuple(weakref.ref(array) for array in arrays), addresses
+        if last is not None and last[0]() is batch:
+            return last[1]
+        addresses = addresses_of(batch)
+        self._last = weakref.ref(batch), addresses
         return addresses
 
 

@@ -35,6 +35,12 @@ _RUN: Final = b"""(packet, context=None)
 --
 
 Run the program over one packet, which is left as it is: see `pybpf.Instance.run`."""
+_RUN_BATCH: Final = b"""(batch, out=None)
+--
+
+Run the program over packets in one call: see `pybpf.Instance.run_batch`."""
+_SIGNED: Final = {"run": _RUN, "run_batch": _RUN_BATCH}
+"""The functions that take more than an object. CPython reads the signature where the text begins with name and bracket."""
 
 
 @cache
@@ -69,11 +75,11 @@ class Builtin:
         record = _Record((*words, *made[0], *made[1]), failure)
         parts = record.capsule, unusual, record.raise_failure
         self.raise_failure: Final = record.raise_failure
-        self.call: Final[Callable[[Bytes], int]] = _function("call", name, *parts)
-        self._call_each = _function("call_each", name, *parts)
+        self.call: Final[Callable[[Bytes], int]] = function("call", name, *parts)
+        self._call_each = function("call_each", name, *parts)
         run = None
         if results is not None:
-            run = _function("run", name, record.capsule, results.unusual, record.raise_failure, results)
+            run = function("run", name, record.capsule, results.unusual, record.raise_failure, results)
         self.run: Final[Callable[..., Any] | None] = run
 
     def call_each(self, packets: list[Bytes], results: int, first: int, end: int) -> int:
@@ -83,16 +89,6 @@ class Builtin:
         """
         done: int = self._call_each((packets, results, first, end))
         return done
-
-
-@cache
-def call_arrays() -> Callable[[tuple[object, ...]], int]:
-    """A builtin function that runs any program on a batch, without the GIL: of a tuple of the cell's address and the arguments of the
-    entry point `run_batch` (`pybpf.jit.driver`), all of them numbers but for the results, an object with a buffer for them; the result of that, or -1 where that
-    is too small.
-    """
-    function: Callable[[tuple[object, ...]], int] = _function("call_arrays", "call_arrays")
-    return function
 
 
 class Results:
@@ -158,7 +154,7 @@ class _Record:
     def __init__(self, words: Sequence[int], failure: Callable[[], BaseException]) -> None:
         self._words = (ctypes.c_uint64 * len(words))(*words)
         self._failure = failure
-        self.capsule: Final = _new_capsule(ctypes.addressof(self._words), None, None)
+        self.capsule: Final = capsule(self._words)
 
     def __del__(self) -> None:
         for place in (builtin_ir.NEWER, builtin_ir.OLDER):
@@ -172,11 +168,16 @@ class _Record:
         raise failure
 
 
-def _function(entry: str, name: str, *parts: object) -> Any:
+def capsule(words: ctypes.Array[ctypes.c_uint64]) -> Any:
+    """What machine code finds a record by; whoever has made it keeps the words alive."""
+    return _new_capsule(ctypes.addressof(words), None, None)
+
+
+def function(entry: str, name: str, *parts: object) -> Any:
     """A builtin function whose self is a tuple of some objects."""
     flags, doc = _METH_O, _CALL
-    if entry == "run":  # CPython reads the signature where the text begins with name and bracket
-        flags, doc = _METH_FASTCALL | _METH_KEYWORDS, name.encode() + _RUN
+    if entry in _SIGNED:
+        flags, doc = _METH_FASTCALL | _METH_KEYWORDS, name.encode() + _SIGNED[entry]
     method = _Method(name.encode(), _trampoline().address(entry), flags, doc)
     # The function does not own its method, so that is in the tuple too: CPython lets go of self last.
     return _new_function(ctypes.byref(method), (*parts, method), None)

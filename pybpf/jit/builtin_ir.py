@@ -1,4 +1,4 @@
-"""The machine code behind `pybpf.jit.builtin`: functions that CPython calls with Python objects.
+"""The machine code behind `pybpf.jit.builtin`: functions that CPython calls with Python objects; those for batches are in `batch_ir`.
 
 The names that they need of CPython are of its stable ABI (docs.python.org/3/c-api/stable.html), 3.11 and later. A record, in bytes:
 
@@ -21,11 +21,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from pybpf.jit import batch_ir
 from pybpf.jit.builder import METADATA
-from pybpf.jit.fitting_ir import FITTING
 
 CELL, STATE, MINIMUM, LIMIT, COPIES, BUSY, RESULT, COUNT, NAMES, OTHER, ITEMS, NEWER, OLDER = range(0, 104, 8)
-EXPORTS: Final = ("call", "run", "call_each", "call_arrays")
+EXPORTS: Final = ("call", "run", "call_each", *batch_ir.EXPORTS)
 
 _SIMPLE_BUFFER: Final = 0  # PyBUF_SIMPLE
 
@@ -37,25 +37,6 @@ def _field(name: str, offset: int, type_: str = "i64") -> str:
         f"  %{name} = load {type_}, ptr %{name}.at"
     )
 
-
-_WRITABLE_BUFFER: Final = 1  # PyBUF_WRITABLE
-
-
-def _argument(number: int, name: str, type_: str) -> str:
-    """Instructions that read a number of the tuple of arguments, as a pointer where it is an address."""
-    cast = f"inttoptr i64 %{name}.number to ptr" if type_ == "ptr" else f"add i64 %{name}.number, 0"
-    return (
-        f"  %{name}.object = call ptr @PyTuple_GetItem(ptr %arguments, i64 {number})\n"
-        f"  %{name}.number = call i64 @PyLong_AsLongLong(ptr %{name}.object)\n"
-        f"  %{name} = {cast}"
-    )
-
-
-_NUMBERS: Final = {
-    0: ("cell", "ptr"), 1: ("state", "ptr"), 2: ("base", "ptr"), 3: ("size", "i64"), 4: ("offsets", "ptr"), 5: ("lengths", "ptr"),
-    7: ("n", "i64"), 8: ("copy", "ptr"), 9: ("limit", "i64"),
-}  # fmt: skip
-_ARGUMENTS: Final = "\n".join(_argument(number, *parameter) for number, parameter in _NUMBERS.items())
 
 TEXT: Final = f"""
 %view = type {{ ptr, ptr, i64, i64, i32, i32, ptr, ptr, ptr, ptr, ptr }}
@@ -71,6 +52,7 @@ declare ptr @PyObject_Str(ptr)
 declare ptr @PyObject_Vectorcall(ptr, ptr, i64, ptr)
 declare ptr @PyType_GenericAlloc(ptr, i64)
 declare ptr @PyTuple_GetItem(ptr, i64)
+declare i64 @PyTuple_Size(ptr)
 declare ptr @PyList_GetItem(ptr, i64)
 declare ptr @PyEval_SaveThread()
 declare void @PyEval_RestoreThread(ptr)
@@ -419,43 +401,5 @@ out:
   ret ptr %number
 }}
 
-; PyObject *call_arrays(PyObject *self, PyObject *arguments): the address of the cell and the arguments of `run_batch`, the results as an object that has them in
-; a buffer; the result of that, up to the first packet that does not fit. Without the GIL.
-define ptr @call_arrays(ptr %self, ptr %arguments) nounwind {{
-entry:
-  %view = alloca %view, align 8
-{_ARGUMENTS}
-  %results.object = call ptr @PyTuple_GetItem(ptr %arguments, i64 6)
-  %got = call i32 @PyObject_GetBuffer(ptr %results.object, ptr %view, i32 {_WRITABLE_BUFFER})
-  %refused = icmp ne i32 %got, 0
-  br i1 %refused, label %failed, label %seen, !prof !2
-
-seen:
-  %results = load ptr, ptr %view
-  %bytes.at = getelementptr inbounds i8, ptr %view, i64 16
-  %bytes = load i64, ptr %bytes.at
-  %room = lshr i64 %bytes, 3
-  %enough = icmp ule i64 %n, %room
-  br i1 %enough, label %go, label %short, !prof !0
-
-short:
-  call void @PyBuffer_Release(ptr %view)
-  %none = call ptr @PyLong_FromLongLong(i64 -1)
-  ret ptr %none
-
-go:
-  %entry.point = load ptr, ptr %cell
-  %thread = call ptr @PyEval_SaveThread()
-  %fitting = call i64 @fitting(i64 %size, ptr %offsets, ptr %lengths, i64 %n, i64 %limit)
-  %done = call i64 %entry.point(ptr %state, ptr %base, i64 %size, ptr %offsets, ptr %lengths, ptr %results, i64 %fitting, ptr %copy, i64 %limit)
-  call void @PyEval_RestoreThread(ptr %thread)
-  call void @PyBuffer_Release(ptr %view)
-  %number = call ptr @PyLong_FromLongLong(i64 %done)
-  ret ptr %number
-
-failed:
-  ret ptr null
-}}
-
-{FITTING}
+{batch_ir.TEXT}
 {METADATA}"""

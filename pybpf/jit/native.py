@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pybpf.errors import ArgumentError, BudgetExceeded, Trap, UnsupportedError, of_packet
 from pybpf.jit import builtin
 from pybpf.jit.arrays import AddressBook, BatchAddresses, check_results, result_address
+from pybpf.jit.batch import LastBatch, call_arrays
 from pybpf.jit.callback import Host
 from pybpf.jit.driver import RUN, RUN_BATCH
 from pybpf.jit.loader import Code
@@ -126,17 +127,24 @@ class NativeInstance:
             self._states.append(state)
 
     def run_batch(
-        self, batch: PacketBatch, results: NDArray[np.uint64], context: Buffer | None = None
+        self,
+        batch: PacketBatch,
+        results: NDArray[np.uint64],
+        context: Buffer | None = None,
+        last: LastBatch | None = None,
     ) -> None:
         """Run the program on the packets of a batch in turn: r0 of each goes to `results`, uint64[n] and contiguous.
 
         All packets are given the same `context`. The batch stays as it is: what a program writes into a packet is lost. Raises
-        what `run` raises, with the packet's number; the results of the packets before it stand.
+        what `run` raises, with the packet's number; the results of the packets before it stand. `last` is told of a batch that was run to its end.
         """
         check_results(results, len(batch))
-        done, error = self.run_arrays(self._addresses.find(batch), results, batch.lengths, context)
+        addresses = self._addresses.find(batch)
+        done, error = self.run_arrays(addresses, results, batch.lengths, context)
         if error is not None:
             raise of_packet(done, error)
+        if last is not None:
+            last.note(batch, addresses, copies=self._type.packet_writable, limit=self._limit(batch.lengths))
 
     def run_arrays(
         self,
@@ -154,21 +162,16 @@ class NativeInstance:
                 f"program type {name!r} writes its context: run packets one by one", "batch"
             )
         count = len(lengths)
-        copy, limit = 0, MAX_PACKET
+        copy, limit = 0, self._limit(lengths)
         if self._type.packet_writable:
-            limit = int(lengths.max(initial=0))
             scratch = ctypes.create_string_buffer(limit + 1)
             copy = ctypes.addressof(scratch)
         state = self._take_state()
         try:
             if context is not None:
                 state.context = self._context(context)
-            done = builtin.call_arrays()(
-                (self.native.cell, state.address, *arrays, results, count, copy, limit)
-            )
-            if done == count:
-                return done, None
-            return done, self._stopped(state) if state.site else ArgumentError(_NOT_IN_BATCH)
+            done = call_arrays()((self.native.cell, state.address, *arrays, results, count, copy, limit))
+            return done, None if done == count else self._ended(state)
         finally:
             if context is not None:
                 state.context = self._zeros
@@ -211,6 +214,18 @@ class NativeInstance:
             results=results,
         )
 
+    def last_batch(self) -> LastBatch | None:
+        """Who can be told of batches that were run, and runs them again; None where there is none."""
+        if self._writes_context or not builtin.has_lock():
+            return None
+        state = self._take_state()
+        return LastBatch(
+            self._program.name,
+            self.native.cell,
+            state.address,
+            lambda done: of_packet(done, self._ended(state)),
+        )
+
     def _check(self, maps: Sequence[BpfMap]) -> None:
         """Layout, type and permission are compiled in; names are not."""
         wanted = [(spec.type, layout_of(spec), spec.read_only) for spec in self._program.maps]
@@ -242,6 +257,14 @@ class NativeInstance:
             return ctypes.byref(ctypes.c_char.from_buffer(packet))
         except TypeError as error:
             raise ArgumentError(f"program type {self._type.name!r} writes packets: {error}") from None
+
+    def _limit(self, lengths: NDArray[np.uint32]) -> int:
+        """How long a packet of a batch may be: where packets are copied, as the longest is."""
+        return int(lengths.max(initial=0)) if self._type.packet_writable else MAX_PACKET
+
+    def _ended(self, state: RunState) -> BaseException:
+        """The exception that a batch ends in before its end; the state is ready for another."""
+        return self._stopped(state) if state.site else ArgumentError(_NOT_IN_BATCH)
 
     def _stopped(self, state: RunState) -> BaseException:
         """The exception that a stopped run ends in; the state is ready for another."""

@@ -18,7 +18,7 @@ LINKTYPE_ETHERNET = 1
 """https://www.tcpdump.org/linktypes.html"""
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False, repr=False)
 class PacketBatch:
     """n packets that lie in one buffer: packet i is `data[offsets[i]:offsets[i] + lengths[i]]`.
 
