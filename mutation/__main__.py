@@ -97,12 +97,9 @@ class _Run:
         self.jobs = jobs
         self.budget = budget
         self.quick = quick
-        self.results = self._kept(again)
         self.noticed: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        """Function or module -> the tests that noticed mutants of it, in this run or before: tried first."""
-        for mutant in chosen:
-            if mutant.key in self.results:
-                self._note(mutant, self.results[mutant.key])
+        """Function, module, or nothing -> the tests that noticed mutants there, in this run or before: tried first."""
+        self.results = self._kept(again)
 
     def _kept(self, again: bool) -> dict[str, Result]:
         """Results of earlier runs, of functions that have not changed since."""
@@ -111,6 +108,7 @@ class _Run:
         file = self.state / "results.jsonl"
         for line in file.read_text().splitlines() if file.exists() else ():
             result = Result(**json.loads(line))
+            self._note(result)
             if digests.get(result.key) == result.digest:
                 kept[result.key] = result
         return {key: result for key, result in kept.items() if result.verdict == "caught" or not again}
@@ -145,7 +143,7 @@ class _Run:
                 )
                 if result.verdict == "survived" and not result.run:
                     result.verdict = "unreached"
-                self._note(mutant, result)
+                self._note(result)
                 self.results[mutant.key] = result
                 file.write(json.dumps(vars_of(result)) + "\n")
                 file.flush()
@@ -160,17 +158,17 @@ class _Run:
         if count % (10 * tests.BATCH) == 0:
             click.echo(f"{count} tests measured")
 
-    def _note(self, mutant: Mutant, result: Result) -> None:
+    def _note(self, result: Result) -> None:
         if result.verdict == "caught":
-            for part in (mutant.path.stem, _function(mutant)):
+            for part in _parts(result.key):
                 self.noticed[part][result.by] += 1
 
     def _order(self, mutant: Mutant, reached: dict[str, Reached]) -> list[str]:
-        """The tests that reach a mutant: those that noticed others of its function, then of its module, then the cheapest."""
-        module = mutant.path.stem
-        names = [name for name, entry in reached.items() if mutant.lines & set(entry.lines.get(module, ()))]
-        here, near = self.noticed[_function(mutant)], self.noticed[module]
-        return sorted(names, key=lambda name: (-here[name], -near[name], reached[name].seconds))
+        """The tests that reach a mutant: those that noticed others of its function, of its module, or any, then the cheapest."""
+        lines, module = mutant.lines, mutant.path.stem
+        names = [name for name, entry in reached.items() if lines & set(entry.lines.get(module, ()))]
+        before = [self.noticed[part] for part in _parts(mutant.key)]
+        return sorted(names, key=lambda name: (*(-count[name] for count in before), reached[name].seconds))
 
     def _report(self) -> int:
         """The figures, and what nobody explains."""
@@ -193,8 +191,10 @@ def vars_of(result: Result) -> dict[str, object]:
     return {name: getattr(result, name) for name in Result.__dataclass_fields__}
 
 
-def _function(mutant: Mutant) -> str:
-    return f"{mutant.path.stem}.{mutant.function}"
+def _parts(key: str) -> tuple[str, str, str]:
+    """The function of a mutant, its module, and all there is."""
+    function = key.partition(": ")[0]
+    return function, function.partition(".")[0], ""
 
 
 def _line(mutant: Mutant, result: Result) -> str:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 import pybpf
-from pybpf import Certificate, CertificateError, VerifiedProgram
-from pybpf.verifier.certificate import NOT_NULL, Edge, Point, PointerClaim
-from pybpf.verifier.values import LENGTH, METADATA, Object, Target
+from pybpf import Certificate, CertificateError, Program, VerifiedProgram
+from pybpf.program_types import get
+from pybpf.semantics import U32, U64
+from pybpf.verifier.certificate import (
+    NOT_NULL,
+    Edge,
+    Loop,
+    NumberClaim,
+    Point,
+    PointerClaim,
+    fingerprint,
+)
+from pybpf.verifier.scalar import Numbers
+from pybpf.verifier.values import LENGTH, METADATA, Form, Object, Target
 from pybpf.verifier.view import top
 
 QUESTION = ("at", 99)
@@ -170,7 +181,334 @@ def test_a_visit_is_not_inside_a_visit_of_the_same_head() -> None:
     verified = certified(LOOP)
     assert verified.certificate is not None
     points = list(verified.certificate.points)
-    heads = [number for number, point in enumerate(points) if point.ghosts is not None]
-    again = next(n for n in heads if any(n == e.target for p in points for e in p.edges if p.visits))
-    points[again] = replace(points[again], visits=(heads[0],))
-    refused(verified, replace(verified.certificate, points=tuple(points)), "visit")
+    first, second, *_ = (number for number, point in enumerate(points) if point.ghosts is not None)
+    points[second] = replace(points[second], visits=(first,))
+    refused(verified, replace(verified.certificate, points=tuple(points)), "visit inside a visit")
+
+
+def test_what_was_checked_is_counted() -> None:
+    """An instruction counts once in each point."""
+    verified = certified(LOOP)
+    assert verified.certificate is not None
+    lengths = {0: 2, 2: 1, 3: 2, 5: 2}
+    explored = sum(lengths[point.place[1]] for point in verified.certificate.points)
+    assert pybpf.check(verified.program, verified.certificate).facts.explored == explored
+
+
+# Loops: certificates made by hand
+
+BACK = {
+    "moves on": "r1 += 3",
+    "stands": "r4 = 0",
+    "moves back": "if r1 == 0 goto out\n r1 += -1",
+    "is set anew": "r1 = r2\n r1 &= 63",
+}
+"""What the second way round the loop does to the cell that is said to move."""
+GHOST: Form = (("g",), 0)
+HEAD = frozenset({"g"})
+CONTEXT = PointerClaim(Target.CONTEXT, 0, None, 0, None, (), None)
+FRAME = PointerClaim(Target.STACK, 0, None, 0, None, (), None)
+
+
+def between(low: int, high: int) -> Any:
+    scalar = Numbers().unsigned(low, high)
+    return scalar.wide, scalar.narrow
+
+
+def two_ways_round(back: str) -> tuple[Program, Certificate]:
+    """A loop with two ways round, and claims that are all true; and that r1 grows on each."""
+    program = pybpf.assemble(f"""
+        .type xdp
+          r2 = *(u32 *)(r1 + 12)
+          r1 = 0
+        head:
+          if r1 >= 100 goto out
+          if r2 == 5 goto back
+          r1 += 2
+          goto head
+        back:
+          {BACK[back]}
+          goto head
+        out:
+          r0 = 2
+          exit
+    """)
+    renamed: dict[str, Form] = {
+        "moves on": (("g",), 3),
+        "stands": GHOST,
+        "moves back": (("g",), -1),
+        "is set anew": ((("at", 7),), 0),
+    }
+    cells = (CONTEXT, FRAME, NumberClaim(0, None), *(NumberClaim(scalar, GHOST) for scalar in (1, 2, 3)))
+    context, frame, anything, at_head, inside, not_zero = range(6)
+    scalars = (between(0, U32), between(0, 102), between(0, 99), between(1, 99))
+    here = {1: inside, 2: anything, 10: frame}
+    out = max(program.code) - 1
+    round_again = Edge(1, {"g": renamed[back]})
+    points = [
+        Point(((), 0), {1: context, 10: frame}, edges=(Edge(1, {"g": ((), 0)}),)),
+        Point(((), 2), {**here, 1: at_head}, ghosts=HEAD, edges=(Edge(2), Edge(4))),
+        Point(((), 3), here, visits=(1,), edges=(Edge(3), Edge(5))),
+        Point(((), 4), here, visits=(1,), edges=(Edge(1, {"g": (("g",), 2)}),)),
+        Point(((), out), {10: frame}),
+        Point(((), 6), here, visits=(1,), edges=(round_again,)),
+    ]
+    if back == "moves back":
+        points[5] = replace(points[5], edges=(Edge(6), Edge(4)))
+        points.append(Point(((), 7), {**here, 1: not_zero}, visits=(1,), edges=(round_again,)))
+    loop = Loop(frozenset({1, 2, 3, 5, *range(6, len(points))}), 1, 1, "u", rising=True)
+    return program, Certificate(fingerprint(program), scalars, cells, tuple(points), Edge(0), (loop,))
+
+
+def test_turns_are_bounded_by_the_least_step() -> None:
+    """From 0 to 102 by at least 2: 52 edges that move and a stay more, of four instructions each; and two before and two behind."""
+    program, certificate = two_ways_round("moves on")
+    assert pybpf.check(program, certificate).facts.max_instructions == (102 // 2 + 1 + 1) * 4 + 2 + 2
+
+
+def test_turns_are_bounded_by_all_claims_of_the_cell() -> None:
+    """With two points for the head: the cell is at most 101 in the one, at least 3 in the other, and from 0 to 102 in all."""
+    program, certificate = two_ways_round("moves on")
+    _, head, *body = certificate.points
+    into, add_two, out, add_three = body
+    to_first, to_second = add_two.edges, (replace(add_three.edges[0], target=6),)
+    scalars = (*certificate.scalars, between(0, 101), between(3, 102))
+    cells = (*certificate.cells, NumberClaim(4, GHOST), NumberClaim(5, GHOST))
+    first, second = len(certificate.cells), len(certificate.cells) + 1
+    points = (
+        certificate.points[0],
+        replace(head, cells={**head.cells, 1: first}),
+        into,
+        replace(add_two, edges=to_first),
+        out,
+        replace(add_three, edges=to_second),
+        replace(head, cells={**head.cells, 1: second}, edges=(Edge(7), Edge(4))),
+        replace(into, visits=(6,), edges=(Edge(8), Edge(9))),
+        replace(add_two, visits=(6,), edges=to_first),
+        replace(add_three, visits=(6,), edges=to_second),
+    )
+    loop = replace(certificate.loops[0], points=frozenset({1, 2, 3, *range(5, 10)}))
+    both = replace(certificate, points=points, scalars=scalars, cells=cells, loops=(loop,))
+    bound = pybpf.check(program, both).facts.max_instructions
+    assert bound is not None
+    assert bound >= (102 // 2 + 1 + 1) * 4 + 2 + 2
+
+
+def test_what_a_cell_is_a_sum_of_may_have_a_constant() -> None:
+    """The distance between two sums of the same unknowns is that of their constants."""
+    program, certificate = two_ways_round("moves on")
+    cells = tuple(
+        cell._replace(form=(("g",), 7)) if isinstance(cell, NumberClaim) and cell.form else cell
+        for cell in certificate.cells
+    )
+    first = replace(certificate.points[0], edges=(Edge(1, {"g": ((), -7)}),))
+    other = replace(certificate, cells=cells, points=(first, *certificate.points[1:]))
+    assert pybpf.check(program, other).facts == pybpf.check(program, certificate).facts
+
+
+@pytest.mark.parametrize("before", ["", "r3 = 0"])
+def test_a_point_that_leads_to_itself_is_a_cycle(before: str) -> None:
+    """The first point, or another."""
+    program = pybpf.assemble(f"""
+        .type xdp
+          {before}
+        head:
+          r2 = *(u32 *)(r1 + 12)
+          if r2 != 5 goto head
+          r0 = 2
+          exit
+    """)
+    head = 1 if before else 0
+    here = {1: 0, 10: 1}
+    points = (
+        *([Point(((), 0), here, edges=(Edge(1),))] if before else []),
+        Point(((), head), here, edges=(Edge(head + 1), Edge(head))),
+        Point(((), head + 2), {10: 1}),
+    )
+    with pytest.raises(CertificateError, match="why the cycle of points"):
+        pybpf.check(program, Certificate(fingerprint(program), (), (CONTEXT, FRAME), points, Edge(0)))
+
+
+ONCE = """
+    .type xdp
+      r1 = 0
+      r3 = -1
+    head:
+      if r1 >= 1 goto out
+      r1 += 1
+      r3 += 1
+      goto head
+    out:
+      r0 = 2
+      exit
+"""
+
+
+@pytest.mark.parametrize(
+    ("order", "rising", "claimed", "why"),
+    [
+        ("s", True, True, ""),
+        ("u", False, True, ""),
+        ("s", False, True, "not known to move one way"),
+        ("u", True, True, "not known to move one way"),
+        ("s", True, False, "holds no number"),
+    ],
+)
+def test_constants_move_by_their_difference(
+    order: Literal["u", "s"], rising: bool, claimed: bool, why: str
+) -> None:
+    """From -1 to 0: up by one, or as unsigned numbers down by all there is. At the end of the way it must be claimed, too."""
+    program = pybpf.assemble(ONCE)
+    one, minus_one = between(1, 1), between(U64, U64)
+    cells = (FRAME, *(NumberClaim(scalar, None) for scalar in range(3)))
+    points = (
+        Point(((), 0), {10: 0}, edges=(Edge(1),)),
+        Point(((), 2), {1: 1, 3: 3, 10: 0}, ghosts=frozenset(), edges=(Edge(2),)),
+        Point(((), 3), {1: 1, 3: 3, 10: 0}, visits=(1,), edges=(Edge(3),)),
+        Point(((), 2), {1: 2, 10: 0, **({3: 1} if claimed else {})}, ghosts=frozenset(), edges=(Edge(4),)),
+        Point(((), 6), {10: 0}),
+    )
+    loop = Loop(frozenset({1, 2, 3}), 1, 3, order, rising=rising)
+    certificate = Certificate(
+        fingerprint(program), (between(0, 0), one, minus_one), cells, points, Edge(0), (loop,)
+    )
+    if why:
+        with pytest.raises(CertificateError, match=why):
+            pybpf.check(program, certificate)
+    else:
+        pybpf.check(program, certificate)
+
+
+def without(certificate: Certificate, **loop: Any) -> Certificate:
+    return replace(certificate, loops=(replace(certificate.loops[0], **loop),))
+
+
+@pytest.mark.parametrize(
+    ("back", "why"),
+    [
+        ("stands", "no loop of the certificate explains why the cycle"),
+        ("moves back", "not known to move one way"),
+        ("is set anew", "not known to move one way"),
+    ],
+)
+def test_a_cell_moves_one_way_on_every_way_round(back: str, why: str) -> None:
+    with pytest.raises(CertificateError, match=why):
+        pybpf.check(*two_ways_round(back))
+
+
+def test_what_shows_the_end_of_a_loop() -> None:
+    """The cell, its direction, the loop's points and the ghosts of its head."""
+    program, certificate = two_ways_round("moves on")
+    loop, points = certificate.loops[0], certificate.points
+    none = tuple(replace(point, ghosts=point.ghosts and frozenset()) for point in points)
+    for wrong, why in (
+        (without(certificate, cell=2), "cell 2 is not known to move one way"),
+        (without(certificate, cell=10), "cell 10 is not known to move one way"),
+        (without(certificate, rising=False), "not known to move one way"),
+        (without(certificate, points=loop.points - {5}), "why the cycle of points"),
+        (replace(certificate, loops=(loop, loop)), "in two loops, or in one that is not around it"),
+        (replace(certificate, points=none), "not known to move one way"),
+    ):
+        with pytest.raises(CertificateError, match=why):
+            pybpf.check(program, wrong)
+    assert pybpf.check(program, without(certificate, order="s")).facts.max_instructions
+
+
+@pytest.mark.parametrize("order", ["u", "s"])
+@pytest.mark.parametrize("step", [1, -1])
+def test_a_cell_that_may_wrap_shows_no_end(order: Literal["u", "s"], step: int) -> None:
+    """As it is with every number of 64 bits, which sooner or later is what it was."""
+    program = pybpf.assemble(f"""
+        .type xdp
+          r2 = *(u32 *)(r1 + 12)
+          r1 = 0
+        head:
+          if r2 == 5 goto out
+          r1 += {step}
+          goto head
+        out:
+          r0 = 2
+          exit
+    """)
+    cells = (CONTEXT, FRAME, NumberClaim(0, None), NumberClaim(1, GHOST))
+    here = {1: 3, 2: 2, 10: 1}
+    points = (
+        Point(((), 0), {1: 0, 10: 1}, edges=(Edge(1, {"g": ((), 0)}),)),
+        Point(((), 2), here, ghosts=HEAD, edges=(Edge(2), Edge(3))),
+        Point(((), 3), here, visits=(1,), edges=(Edge(1, {"g": (("g",), step)}),)),
+        Point(((), 5), {10: 1}),
+    )
+    loop = Loop(frozenset({1, 2}), 1, 1, order, rising=step > 0)
+    scalars = (between(0, U32), between(0, U64))
+    with pytest.raises(CertificateError, match="not known to move one way"):
+        pybpf.check(program, Certificate(fingerprint(program), scalars, cells, points, Edge(0), (loop,)))
+
+
+FULL = {
+    "up, unsigned": ("r1 = 0", "r1 == 0xffffffffffffffff", 1),
+    "down, unsigned": ("r1 = 0xffffffffffffffff ll", "r1 == 0", -1),
+    "up, signed": ("r1 = 0x8000000000000000 ll", "r1 s>= r3", 1),
+    "down, signed": ("r1 = 0x7fffffffffffffff ll", "r1 s<= r4", -1),
+}
+"""A number's first value, the condition to leave the loop, and the step."""
+
+
+@pytest.mark.parametrize("way", FULL)
+def test_a_cell_that_takes_every_value_once(way: str) -> None:
+    """From the least number to the greatest, or back: just so many turns, and no step wraps."""
+    first, last, step = FULL[way]
+    program = pybpf.assemble(f"""
+        .type xdp
+          r3 = 0x7fffffffffffffff ll
+          r4 = 0x8000000000000000 ll
+          {first}
+        head:
+          if {last.replace("0xffffffffffffffff", "-1")} goto out
+          r1 += {step}
+          goto head
+        out:
+          r0 = 2
+          exit
+    """)
+    type_ = get("xdp")
+    type_ = replace(type_, policy=replace(type_.policy, max_instructions=1 << 80))
+    verified = pybpf.verify(program, type_, certificate=True)
+    assert verified.certificate is not None
+    found = pybpf.check(program, verified.certificate, type_).facts.max_instructions
+    assert found is not None
+    assert 3 << 64 <= found <= (3 << 64) + 1000
+    assert found == verified.facts.max_instructions == pybpf.verify(program, type_).facts.max_instructions
+
+
+RESET = """
+    .type xdp
+      r2 = *(u32 *)(r1 + 12)
+      r1 = 0
+    one:
+      r1 += 1
+      if r2 == 5 goto two
+      r0 = 0
+    two:
+      r1 = 0
+      if r2 != 7 goto one
+      r0 = 2
+      exit
+"""
+
+
+def test_a_cell_moves_since_the_visit_of_the_same_head() -> None:
+    """It has grown whenever the run comes from the one head to the other, and is 0 again when it comes back: that shows no end."""
+    program = pybpf.assemble(RESET)
+    cells = (CONTEXT, FRAME, NumberClaim(0, None), NumberClaim(1, GHOST), NumberClaim(2, (("g",), 1)))
+    here = {2: 2, 10: 1}
+    points = (
+        Point(((), 0), {1: 0, 10: 1}, edges=(Edge(1, {"g": ((), 0)}),)),
+        Point(((), 2), {**here, 1: 3}, ghosts=HEAD, edges=(Edge(2), Edge(3))),
+        Point(((), 4), {**here, 1: 4}, visits=(1,), edges=(Edge(3),)),
+        Point(((), 5), {**here, 1: 4}, ghosts=frozenset(), edges=(Edge(4), Edge(1, {"g": ((), 0)}))),
+        Point(((), 7), {10: 1}),
+    )
+    scalars = (between(0, U32), between(0, 100), between(1, 101))
+    loop = Loop(frozenset({1, 2, 3}), 3, 1, "u", rising=True)
+    with pytest.raises(CertificateError, match="not known to move one way"):
+        pybpf.check(program, Certificate(fingerprint(program), scalars, cells, points, Edge(0), (loop,)))
