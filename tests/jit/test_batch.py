@@ -216,6 +216,43 @@ def test_run_within_a_run():
             assert inner.tolist() == ([2, 0] if swap else [2, 2])
 
 
+def test_run_within_a_run_that_writes_to_its_packet():
+    """Each run has its own copy of the packet: that of the outer is as it was left."""
+    depth = 0
+
+    def clock() -> int:
+        nonlocal depth
+        depth += 1
+        try:
+            if depth == 1:
+                made.run_batch(batch, np.empty(3, np.uint64))
+            return 0
+        finally:
+            depth -= 1
+
+    text = """
+        r6 = r1
+        r7 = 9
+        if r2 < 2 goto out
+        r7 = *(u8 *)(r6 + 1)
+        r7 += 1
+        *(u8 *)(r6 + 1) = r7
+        call time_get_ns
+        r7 = *(u8 *)(r6 + 1)
+    out:
+        r0 = r7
+        exit
+    """
+    type_ = replace(FILTER, name="marking", packet_writable=True)
+    made = instance(text, type_, clock=clock)
+    batch, out = (
+        PacketBatch.from_packets([bytes([0, value]) for value in (10, 20, 30)]),
+        np.empty(3, np.uint64),
+    )
+    for _ in range(3):
+        assert made.run_batch(batch, out).tolist() == [11, 21, 31]
+
+
 def test_threads_run_the_same_batch_at_once():
     """The memory that packets are copied to is that of one run at a time."""
     made, batch = known(OVERWRITE, MEMORY, count=20_000)
