@@ -375,7 +375,7 @@ def _by_block(split: Split) -> tuple[str, str, str]:
   %hints = alloca [{size} x i8], align 64
   store i32 0, ptr %hints, align 4
   %slot.hint = getelementptr inbounds i8, ptr %hints, i64 {hint_ir.SLOT}
-  store i32 0, ptr %slot.hint, align 4
+  store i32 {hint_ir.NOWHERE}, ptr %slot.hint, align 4
   %map.slot = getelementptr inbounds i8, ptr %state, i64 {MAPS + 8 * n}
   %map = load ptr, ptr %map.slot, align 8, !invariant.load !1
   %count.at = getelementptr inbounds i8, ptr %map, i64 {COUNT}

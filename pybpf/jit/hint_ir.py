@@ -4,7 +4,7 @@ A block of hints is an array of 32-bit numbers for `BLOCK` packets, row by row, 
 
     known   0 or 1: whether a key was found for the packet
     hash    the key's hash
-    slot    the slot in which it may be: the first of its home group whose tag is that of the key; for an insertion else the first that is free; or any
+    slot    the slot in which it may be: the first of its home group whose tag is that of the key; -1 where there is none
     words   the key, as `pybpf.jit.hash_ir.words` gives it: a row for each word
 
 A hint says nothing that is believed. A lookup looks at the slot with all the care of any lookup, and has found its key if it is there. Every operation compares
@@ -35,6 +35,8 @@ _KNOWN: Final = 0
 _HASH: Final = ROW
 SLOT: Final = 2 * ROW
 _WORDS: Final = 3 * ROW
+NOWHERE: Final = -1
+"""No slot at all: the key is looked for as if there were no hint."""
 
 
 def size(layout: HashLayout) -> int:
@@ -111,11 +113,10 @@ compute:
 
 
 def _found(n: int, layout: HashLayout) -> str:
-    """``i64 @map_found(ptr %block, ptr %key, ptr %hint)``: the offset of the key's value if the key is in the slot of the hint, else 0."""
+    """``i64 @map_found(ptr %block, ptr %key, i32 %at)``: the offset of the key's value if the key is in that slot, else 0."""
     body = f"""
 entry:
-{_place("%slot", SLOT)}  %slot.narrow = load i32, ptr %slot.at, align 4
-  %slot = zext i32 %slot.narrow to i64
+  %slot = zext i32 %at to i64
   %number = udiv i64 %slot, {GROUP_SLOTS}
   %within = urem i64 %slot, {GROUP_SLOTS}
   %group = call ptr @map_group_{n}(ptr %block, i64 %number)
@@ -141,13 +142,18 @@ found:
 elsewhere:
   ret i64 0
 """
-    return function(f"i64 @map_found_{n}(ptr %block, ptr %key, ptr %hint)", body)
+    return function(f"i64 @map_found_{n}(ptr %block, ptr %key, i32 %at)", body)
 
 
 def _lookup(n: int) -> str:
+    # Where no tag was that of the key it is most likely absent, and any slot that is looked at is looked at for nothing.
     body = f"""
 entry:
-  %there = call i64 @map_found_{n}(ptr %block, ptr %key, ptr %hint)
+{_place("%slot", SLOT)}  %slot = load i32, ptr %slot.at, align 4
+  %nowhere = icmp eq i32 %slot, {NOWHERE}
+  br i1 %nowhere, label %search, label %look
+look:
+  %there = call i64 @map_found_{n}(ptr %block, ptr %key, i32 %slot)
   %missing = icmp eq i64 %there, 0
   br i1 %missing, label %search, label %end
 end:
@@ -229,8 +235,10 @@ look:
   %k.slots = mul nuw nsw i64 %home, {GROUP_SLOTS}
   %k.number = add nuw nsw i64 %k.slots, %within
   %k.narrow = trunc i64 %k.number to i32
+  %absent = icmp eq i{GROUP_SLOTS} %matches, 0
+  %k.known = select i1 %absent, i32 {NOWHERE}, i32 %k.narrow
   %k.slot.at = getelementptr inbounds i8, ptr %k.at, i64 {SLOT}
-  store i32 %k.narrow, ptr %k.slot.at, align 4
+  store i32 %k.known, ptr %k.slot.at, align 4
   call void @llvm.prefetch.p0(ptr %slot, i32 {int(writes)}, i32 3, i32 1)
 {second if straddles else ""}  %k.next = add nuw nsw i64 %k, 1
   %k.more = icmp ult i64 %k.next, {BLOCK}
