@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
 import numpy as np
 
@@ -82,12 +82,21 @@ class PacketBatch:
         timestamps: Sequence[int] | None = None,
         link_type: int = LINKTYPE_ETHERNET,
     ) -> PacketBatch:
-        """Copy packets into one buffer. `timestamps` are nanoseconds since 1970, all 0 unless given."""
+        """Copy packets into one buffer. `timestamps` are nanoseconds since 1970, all 0 unless given.
+
+        Where packets are long, so that it takes an eighth more memory at most, each begins on a cache line of its own, and its headers lie in that one.
+        """
         parts = [bytes(packet) for packet in packets]
         lengths = np.array([len(part) for part in parts], dtype=np.uint32)
+        gaps = -lengths.astype(np.uint64) % np.uint64(_CACHE_LINE)
+        if 8 * int(gaps.sum()) > int(lengths.sum(dtype=np.uint64)):
+            gaps[:] = 0
+        elif gaps.any():
+            parts = [part + bytes(gap) for part, gap in zip(parts, gaps.tolist(), strict=True)]
+        sizes = lengths + gaps
         return cls(
-            np.frombuffer(b"".join(parts), dtype=np.uint8),
-            np.cumsum(lengths, dtype=np.uint64) - lengths,
+            _on_a_line(b"".join(parts)),
+            np.cumsum(sizes, dtype=np.uint64) - sizes,
             lengths,
             lengths,
             np.zeros(len(parts), dtype=np.uint64) if timestamps is None else np.asarray(timestamps),
@@ -141,6 +150,18 @@ class PacketBatch:
         return (
             f"<PacketBatch: {len(self)} packets, {int(self.lengths.sum())} bytes, link type {self.link_type}>"
         )
+
+
+_CACHE_LINE: Final = 64
+
+
+def _on_a_line(data: bytes) -> NDArray[np.uint8]:
+    """The bytes, from the beginning of a cache line on."""
+    room = np.empty(len(data) + _CACHE_LINE, np.uint8)
+    first = -room.ctypes.data % _CACHE_LINE
+    aligned = room[first : first + len(data)]
+    aligned[:] = np.frombuffer(data, np.uint8)
+    return aligned
 
 
 def _read_only(name: str, values: ArrayLike, dtype: type[np.unsignedinteger[Any]]) -> NDArray[Any]:

@@ -142,3 +142,27 @@ def test_columns_are_contiguous_even_of_a_stepped_slice():
 def test_repr_is_short():
     batch = PacketBatch.from_packets([b"abc"] * 1000)
     assert repr(batch) == "<PacketBatch: 1000 packets, 3000 bytes, link type 1>"
+
+
+@pytest.mark.parametrize(
+    ("lengths", "aligned"),
+    [
+        ([64, 128, 0, 64], True),
+        ([1500, 1514, 600, 64], True),
+        ([66] * 9, False),
+        ([60, 1514], True),
+        ([], True),
+        ([1, 1], False),
+    ],
+)
+def test_long_packets_begin_on_cache_lines(lengths: list[int], aligned: bool) -> None:
+    """At most an eighth of the memory lies between them; where it would be more, they lie one after another."""
+    packets = [bytes([number + 1]) * length for number, length in enumerate(lengths)]
+    batch = PacketBatch.from_packets(packets)
+    assert list(batch) == packets
+    places = (batch.offsets + np.uint64(batch.data.ctypes.data)) % 64
+    assert (places == 0).all() == aligned
+    assert len(batch.data) <= (sum(lengths) * 9 // 8 if aligned else sum(lengths))
+    assert int(batch.data.sum(dtype=np.uint64)) == sum(
+        (i + 1) * length & 0xFFFF for i, length in enumerate(lengths)
+    )
