@@ -82,8 +82,8 @@ class _Paths:
             case Kind.JUMP:
                 self._waiting.append((calls, instruction.target(pc), state))
             case Kind.CALL_LOCAL:
-                self.transfer.enter_function(state, pc)
                 target = instruction.target(pc)
+                self.transfer.enter_function(state, pc, target)
                 self._waiting.append(((*calls, (pc, target)), target, state))
             case Kind.CALL_REGISTER:
                 entered = self.transfer.call_register(state, pc, instruction.dst)

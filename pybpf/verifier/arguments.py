@@ -179,11 +179,11 @@ class Argument:
         return p
 
 
-def constant_key(prover: Prover, state: State, value: Value) -> int | None:
-    """The number that a key of four bytes, which was proved to be there, is: known where it lies in one slot of the stack."""
+def constant_key(prover: Prover, state: State, value: Value, size: int) -> int | None:
+    """The number that a key of so many bytes, which was proved to be there, is: known where it lies in one slot of the stack."""
     if not isinstance(value, Pointer) or value.target is not Target.STACK or value.variable is not None:
         return None
     slot = slot_of(value.offset)
     cell = prover.frame_cells(state, value.number)[slot]
-    key = read_bytes(prover.values, cell, value.offset - first_of(slot), 4)
+    key = read_bytes(prover.values, cell, value.offset - first_of(slot), size)
     return key.value if isinstance(key, Number) else None

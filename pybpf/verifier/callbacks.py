@@ -117,7 +117,7 @@ class Callbacks:
         left, one = self.transfer.read(state, _COUNT), self.values.constant(1)
         state.cells[_COUNT] = self.transfer.arithmetic.alu("sub", 64, left, one, atom)
         arguments = self._arguments(pc, state, map_number)
-        self.transfer.check_depth(state)
+        self.transfer.check_call(state, pc, self.of[pc])
         state.cells[0] = None
         state.frames = (*state.frames, Frame(tuple(state.cells), pc))
         state.cells = entry_state(self.values).cells

@@ -352,8 +352,9 @@ class Call:
         if memory.aligned:
             argument.aligned(size)
         argument.memory(size, reads=reads, writes=writes, sure=True)
-        if kind is Arg.KEY and map_types.TYPES[self.spec.type].name in ("array", "percpu_array"):
-            self.key = constant_key(self.calls.prover, self.state, argument.value)
+        # The index alone says what is found, unless the helper is given more: a processor's number, which may be that of none.
+        if self.helper.args == (Arg.MAP, Arg.KEY) and self.spec.type in ("array", "percpu_array"):
+            self.key = constant_key(self.calls.prover, self.state, argument.value, size)
 
     def _object(self, argument: Argument, kinds: frozenset[str] | set[str], needed: str) -> None:
         object = argument.object(needed)

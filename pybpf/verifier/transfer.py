@@ -141,14 +141,16 @@ class Transfer:
                 f"r0 = {value!r}",
             )
 
-    def check_depth(self, state: State) -> None:
-        """There may be one frame more."""
+    def check_call(self, state: State, pc: int, function: int) -> None:
+        """There may be one frame more, and it is none of a function that has one: of calls by name alone the graph says so already."""
+        if function in self.recorder.functions:
+            raise Refusal("recursion", f"call at pc {pc} to the function at pc {function} is recursive")
         if len(state.frames) + 2 > MAX_FRAMES:
             raise Refusal("call-depth", f"calls nest deeper than {MAX_FRAMES} frames")
 
-    def enter_function(self, state: State, pc: int) -> None:
-        """A local call: the callee gets r1 to r5 and a frame of its own; the caller's waits."""
-        self.check_depth(state)
+    def enter_function(self, state: State, pc: int, function: int) -> None:
+        """A call of a function of the program: the callee gets r1 to r5 and a frame of its own; the caller's waits."""
+        self.check_call(state, pc, function)
         arguments = state.cells[1:6]
         state.cells[0:6] = [None] * 6
         state.frames = (*state.frames, Frame(tuple(state.cells), pc))
@@ -162,7 +164,8 @@ class Transfer:
         value = self.read(state, register)
         if isinstance(value, Pointer) and value.target is Target.FUNCTION and value.variable is None:
             if value.offset == 0:
-                self._enter_through_register(state, pc, value.number)
+                self.enter_function(state, pc, value.number)
+                self.recorder.called_through_register(pc, function_address(value.number))
                 return value.number
         elif isinstance(value, Number) and value.value is not None:
             helper = self.calls.numbered(pc, value.value)
@@ -176,12 +179,6 @@ class Transfer:
             f"r{register} = the number of a helper of this program type, or the address of a function, on each path",
             f"r{register} = {value!r}",
         )
-
-    def _enter_through_register(self, state: State, pc: int, function: int) -> None:
-        if function in self.recorder.functions:
-            raise Refusal("recursion", f"call at pc {pc} to the function at pc {function} is recursive")
-        self.enter_function(state, pc)
-        self.recorder.called_through_register(pc, function_address(function))
 
     def leave_function(self, state: State) -> None:
         """A function returns: the caller's frame is back, r0 is the result, and the callee's frame is gone."""

@@ -119,12 +119,13 @@ class Walk:
             case Kind.CALL_LOCAL if instruction.target(pc) in self.prototypes.of:
                 self.prototypes.call(state, pc, instruction.target(pc))
             case Kind.CALL_LOCAL:
-                self.transfer.enter_function(state, pc)
-                return [(((*calls, pc), instruction.target(pc)), state)]
+                callee = instruction.target(pc)
+                self.transfer.enter_function(state, pc, callee)
+                return [(((*calls, pc), callee), state)]
             case Kind.CALL_REGISTER:
-                callee = self.transfer.call_register(state, pc, instruction.dst)
-                if callee is not None:
-                    return [(((*calls, pc), callee), state)]
+                entered = self.transfer.call_register(state, pc, instruction.dst)
+                if entered is not None:
+                    return [(((*calls, pc), entered), state)]
             case Kind.CALL if pc in self.callbacks.of:
                 inside, after = self.callbacks.turn(pc, state)
                 return _taken([(((*calls, pc), self.callbacks.of[pc]), inside), ((calls, pc + 1), after)])
