@@ -252,6 +252,24 @@ def test_stack_that_must_be_zero(text: str, zero: bool) -> None:
     assert facts(f"{text}\nr0 = 2\nexit").zero_stack is zero
 
 
+@pytest.mark.parametrize(
+    ("text", "pc", "most"),
+    [
+        ("r0 = *(u16 *)(r1 + 16)\nr0 &= 255", 1, 0xFF),
+        ("r0 = *(u32 *)(r1 + 16)\nr0 = be16 r0", 1, 0xFFFF),
+        ("r0 = *(u32 *)(r1 + 16)", 0, 0xFFFF_FFFF),
+        ("r6 = r1\nr0 = *(u8 *)skb[12]", 1, 0xFF),
+        ("*(u64 *)(r10 - 8) = 7\nr2 = 1\nw2 = xchg32_32(r10 - 8, w2)", 2, 0xFFFF_FFFF),
+        ("*(u64 *)(r10 - 8) = 7\nr2 = load_acquire((u32 *)(r10 - 8))", 1, 0xFFFF_FFFF),
+    ],
+)
+def test_ranges_of_what_is_written(text: str, pc: int, most: int) -> None:
+    """Of each instruction that writes a number it is known which it may be."""
+    found = facts(f"{text}\nr0 = 0\nexit", "tc")
+    low, high = found.ranges.get(pc) or (found.constants[pc],) * 2
+    assert 0 <= low <= high <= most
+
+
 @pytest.mark.parametrize("path", OBJECTS, ids=lambda path: path.stem)
 def test_the_same_again(path: Path) -> None:
     """Facts do not depend on the run of the verifier; they are plain data, and print as lines and as JSON."""
