@@ -229,11 +229,7 @@ class Branches:
         if width == 32 and (big.wide.umax >> 32 or small.wide.umax >> 32):
             return
         if code in _UNSIGNED:
-            if (
-                big.wide.smin < 0
-                or small.wide.smin < 0
-                or (width == 32 and (big.wide.umax | small.wide.umax) >> 31)
-            ):
+            if small.wide.smin < 0 or (width == 32 and (big.wide.umax | small.wide.umax) >> 31):
                 return
             code = _UNSIGNED[code]
         form = self.values.form_of(other)
