@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 INTERPRETER: Final = "pybpf's interpreter"
+UNCHECKED: Final = "pybpf without checks"
 KERNEL: Final = "the kernel's JIT"
 EMPTY: Final = "the kernel, an empty program"
 """What the kernel's test runs cost beside the program: it is taken off."""
@@ -51,6 +52,11 @@ def ours(verified: VerifiedProgram, batch: PacketBatch, maps: Mapping[str, BpfMa
     """pybpf's native code, fully optimised: one call of `run_batch`."""
     instance = pybpf.instantiate(verified, maps=maps, level="full")
     return Prepared(*_over(instance, batch, OURS))
+
+
+def unchecked(verified: VerifiedProgram, batch: PacketBatch) -> Competitor:
+    """pybpf's native code without checks of bounds."""
+    return _over(pybpf.instantiate(verified, level="full", checks=False), batch, UNCHECKED)[0]
 
 
 def interpreted(verified: VerifiedProgram, batch: PacketBatch) -> Competitor:

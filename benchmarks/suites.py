@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 import pybpf
@@ -21,6 +22,7 @@ from benchmarks.competitors import (
     in_kernel,
     interpreted,
     ours,
+    unchecked,
 )
 from benchmarks.contest import Competitor
 from benchmarks.toolchain import COMPILERS, ROOT
@@ -171,11 +173,34 @@ def in_dpdk(bench: Bench) -> list[Case]:
     return [case(name) for name in _STRAIGHT]
 
 
+def checks(bench: Bench) -> list[Case]:
+    """Native code with all its checks against the same without the comparisons with the bounds of packet, stack and maps."""
+
+    def case(
+        name: str, traffic_: str, make: Callable[[], VerifiedProgram], packets: Callable[[], PacketBatch]
+    ) -> Case:
+        def build() -> list[Competitor]:
+            verified, batch = make(), packets()
+            return [ours(verified, batch).competitor, unchecked(verified, batch)]
+
+        return Case("checks", name, traffic_, build)
+
+    def computing(name: str, size: int) -> Case:
+        make = partial(programs.filter_form, name, bench.work)
+        return case(name, f"{size} bytes", make, lambda: traffic.random_bytes(256, size, copies=64))
+
+    filters = [
+        case(name, capture, partial(programs.example, name), _capture(capture)) for name, capture in _CAPTURED
+    ]
+    return filters + [computing(name, size) for name, size in _ALU.items()]
+
+
 SUITES: Final[dict[str, Callable[[Bench], list[Case]]]] = {
     "filters": filters,
     "alu": alu,
     "kernel": in_linux,
     "dpdk": in_dpdk,
+    "checks": checks,
     "maps": map_suite.maps,
     "threads": map_suite.threads,
     "calls": map_suite.calls,
