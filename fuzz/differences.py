@@ -16,11 +16,13 @@ from unittest import mock
 
 import pybpf
 from pybpf import BpfError, Program
+from pybpf.helpers import Ret
 from pybpf.isa import Operand
 from pybpf.program_types import FieldKind
 from pybpf.verifier import arguments, transfer
 from pybpf.verifier.arithmetic import Arithmetic
 from pybpf.verifier.branches import Branches
+from pybpf.verifier.calls import Call
 from pybpf.verifier.scalar import Numbers
 from pybpf.verifier.transfer import Transfer
 from pybpf.verifier.values import Pieces, Target
@@ -147,6 +149,16 @@ def _no_loaded_bytes(packet_load: Any) -> Any:
     return replacement
 
 
+def _no_range(result: Any) -> Any:
+    def replacement(self: Any) -> Any:
+        given = result(self)
+        if self.helper.returns in (Ret.U32, Ret.ERR):
+            return self.calls.values.number(self.calls.values.numbers.unknown, None)
+        return given
+
+    return replacement
+
+
 def _no_identity(assume_numbers: Any) -> Any:
     """Equal forms say nothing: a comparison knows the ranges of its operands alone."""
 
@@ -231,6 +243,12 @@ DIFFERENCES: Final = (
         "a load of packet bytes by number gives no more bits than it loads; to Linux all 64 bits are unknown",
         "",
         ((Transfer, "_packet_load", _no_loaded_bytes),),
+    ),
+    Difference(
+        "helper-result",
+        "a number of 32 bits, or 0 and the negative numbers of errors, is what a helper gives that is declared so",
+        "",
+        ((Call, "result", _no_range),),
     ),
     Difference(
         "same-number",

@@ -36,6 +36,9 @@ EXAMPLES = {
         f"r6 = r1\n {LOOKUP} if r0 == 0 goto out\n r7 = r0\n r0 = *(u8 *)skb[12]\n r0 >>= 5\n r7 += r0\n"
         f" r0 = *(u8 *)(r7 + 0)\n exit\n{OUT}"
     ),
+    "helper-result": (
+        f"{LOOKUP} if r0 == 0 goto out\n r7 = r0\n call get_prandom_u32\n r0 >>= 29\n r7 += r0\n r0 = *(u8 *)(r7 + 0)\n exit\n{OUT}"
+    ),
     "same-number": f"{LOOKUP} if r0 == 0 goto out\n r1 = *(u64 *)(r0 + 0)\n r2 = r1\n if r1 == r2 goto out\n r0 = *(u8 *)(r0 + 8)\n exit\n{OUT}",
     "negative-offset": f"{INDEXED} r1 &= 3\n r0 += 4\n r0 -= r1\n r0 = *(u8 *)(r0 + 0)\n exit\n{OUT}",
     "null-register": f"{LOOKUP} r1 = 0\n if r0 == r1 goto out\n r0 = *(u8 *)(r0 + 0)\n exit\n{OUT}",
