@@ -100,6 +100,10 @@ def _compare(case: Case, verified: VerifiedProgram, loaded: Loaded) -> int:
     for name, entries in case.entries.items():
         for key, value in entries:
             loaded.update(name, key, value)
+    # Linux gives metadata with the packet.
+    metadata = any(
+        verified.type.helpers[number].name == "xdp_adjust_meta" for number in verified.facts.helpers
+    )
     packets = [packet for packet in case.packets if MINIMUM_PACKET <= len(packet) <= MAX_PACKET]
     for number, packet in enumerate(packets):
         try:
@@ -107,6 +111,8 @@ def _compare(case: Case, verified: VerifiedProgram, loaded: Loaded) -> int:
         except BudgetExceeded:
             return number
         r0, left = loaded.run(packet)
+        if metadata:
+            left = left[max(len(left) - len(result.packet), 0) :]
         if (result.value & 0xFFFF_FFFF, result.packet) != (r0, left):
             raise Disagreement(
                 f"packet {packet.hex()}: r0 {result.value:#x} and {result.packet.hex()}, in Linux {r0:#x} and {left.hex()}"

@@ -42,7 +42,7 @@ class FactCheck:
         if self._written is not None:
             self._result(*self._written, run.registers)
             self._written = None
-        self._depth = len(run.stack.frames) - 1
+        self._depth, self._packet = len(run.stack.frames) - 1, run.packet
         if pc not in self.facts.reached:
             raise WrongFact(f"pc {pc} is reached, the facts say it is not")
         match instruction.op.kind:
@@ -73,7 +73,7 @@ class FactCheck:
             raise WrongFact(f"pc {pc}: r{register} becomes {value}, the facts say {low}..{high}")
 
     def _access(self, who: str, known: Iterable[Access], address: int, size: int) -> None:
-        place = place_of(address & U64, self.maps, size)
+        place = place_of(address & U64, self.maps, self._packet, size)
         if place is None:
             raise WrongFact(f"{who}: access of {size} bytes at {address:#x}, where nothing is")
         for access in known:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pybpf.interpreter import Execution
 from pybpf.maps import BpfMap
 from pybpf.memory import CONTEXT, FIRST_MAP, PACKET, STACK_SIZE, STACK_TOP, TAG_SHIFT
+from pybpf.regions import Packet
 from pybpf.verifier.facts import RegionKind
 from pybpf.verifier.state import FIRST_SLOT
 
@@ -24,14 +25,17 @@ class Place:
     number: int = 0
 
 
-def place_of(address: int, maps: Sequence[BpfMap], size: int = 1) -> Place | None:
-    """The place of `size` bytes at an address, None where nothing is."""
+def place_of(address: int, maps: Sequence[BpfMap], packet: Packet, size: int = 1) -> Place | None:
+    """The place of `size` bytes at an address, None where nothing is. Offsets in the packet and in its metadata count from where these begin at the time."""
     if STACK_TOP - 8 * STACK_SIZE <= address < STACK_TOP:
         depth = (STACK_TOP - 1 - address) // STACK_SIZE
         return Place(RegionKind.STACK, address - (STACK_TOP - depth * STACK_SIZE), depth)
     tag = address >> TAG_SHIFT
     if tag == PACKET >> TAG_SHIFT:
-        return Place(RegionKind.PACKET, address - PACKET)
+        offset = address - PACKET
+        if offset < packet.head:
+            return Place(RegionKind.PACKET_META, offset - packet.meta)
+        return Place(RegionKind.PACKET, offset - packet.head)
     if tag == CONTEXT >> TAG_SHIFT:
         return Place(RegionKind.CONTEXT, address - CONTEXT)
     if FIRST_MAP <= tag < FIRST_MAP + len(maps):
@@ -47,14 +51,14 @@ def place_of(address: int, maps: Sequence[BpfMap], size: int = 1) -> Place | Non
 class Moment:
     """A run before an instruction. `calls` are the slots of the calls under way, outermost first."""
 
-    __slots__ = ("_current", "_run", "_saved", "calls", "depth", "packet_size")
+    __slots__ = ("_current", "_run", "_saved", "calls", "depth", "packet")
 
     def __init__(self, run: Execution) -> None:
         self._run = run
         frames = run.stack.frames
         self.depth = len(frames) - 1
         self.calls = tuple(frame.return_pc - 1 for frame in frames[1:])
-        self.packet_size = run.packet.size
+        self.packet = run.packet
         self._current = run.registers
         self._saved = [frame.saved for frame in frames]
 

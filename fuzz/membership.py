@@ -129,8 +129,8 @@ class Membership:
             return reason
         for atoms, size in node.state.proofs.items():
             variable = facts.value(atoms)
-            if variable is not None and signed(variable, 64) + size > moment.packet_size:
-                return f"{size} bytes are believed behind {atoms} = {signed(variable, 64)}, the packet has {moment.packet_size}"
+            if variable is not None and signed(variable, 64) + size > moment.packet.size:
+                return f"{size} bytes are believed behind {atoms} = {signed(variable, 64)}, the packet has {moment.packet.size}"
         return None
 
 
@@ -161,7 +161,7 @@ class _Equations:
     later: list[tuple[Pointer, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.system.add({LENGTH: 1}, self.moment.packet_size)
+        self.system.add({LENGTH: 1}, self.moment.packet.size)
 
     def tag(self, number: Number, kept: frozenset[Hashable]) -> None:
         """A number at a loop's head, where `kept` mattered, is known again by its identity.
@@ -211,9 +211,11 @@ class _Equations:
             case Target.STACK:
                 start = STACK_TOP - p.number * STACK_SIZE
             case Target.PACKET:
-                start = PACKET
+                start = PACKET + self.moment.packet.head
             case Target.PACKET_END:
-                start = PACKET + self.moment.packet_size
+                start = PACKET + self.moment.packet.end
+            case Target.PACKET_META:
+                start = PACKET + self.moment.packet.meta
             case Target.CONTEXT:
                 start = CONTEXT
             case Target.MAP:

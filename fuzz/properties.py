@@ -52,7 +52,13 @@ class Subject:
         return self.watched if runnable else None
 
 
-_RUN: Final = (RegionKind.STACK, RegionKind.PACKET, RegionKind.CONTEXT, RegionKind.MAP_VALUE)
+_RUN: Final = (
+    RegionKind.STACK,
+    RegionKind.PACKET,
+    RegionKind.PACKET_META,
+    RegionKind.CONTEXT,
+    RegionKind.MAP_VALUE,
+)
 """What the memory of a run consists of."""
 
 Property = Callable[[Subject, Statistics], None]

@@ -27,6 +27,17 @@ MAX_FRAMES: Final = 8
 MAX_PACKET: Final = (1 << 31) - 1
 """No packet is longer: the verifier relies on it, so an engine refuses a longer one."""
 
+HEADROOM: Final = 256
+"""Bytes in front of a packet that it may be moved into (Linux, XDP_PACKET_HEADROOM)."""
+_FRAME: Final = 4096 - HEADROOM - 320
+"""Bytes of a packet and behind it, in a frame of one page with a struct skb_shared_info at its end, as Linux has it where it tests programs."""
+
+
+def room_behind(length: int) -> int:
+    """Bytes behind a packet that it may grow into."""
+    return max(_FRAME - length, 0)
+
+
 STACK: Final = 1 << TAG_SHIFT
 STACK_TOP: Final = STACK + MAX_FRAMES * STACK_SIZE
 PACKET: Final = (2 << TAG_SHIFT) + (1 << 20)

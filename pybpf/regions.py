@@ -12,7 +12,17 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from pybpf.instruction import ByteOrder
-from pybpf.memory import CONTEXT, PACKET, STACK_SIZE, STACK_TOP, TAG_SHIFT, map_address, map_index
+from pybpf.memory import (
+    CONTEXT,
+    HEADROOM,
+    PACKET,
+    STACK_SIZE,
+    STACK_TOP,
+    TAG_SHIFT,
+    map_address,
+    map_index,
+    room_behind,
+)
 from pybpf.program_types import Clock, Context, Field, FieldKind
 
 if TYPE_CHECKING:
@@ -80,24 +90,52 @@ def fault(where: str, address: int, size: int, write: bool, reason: str) -> Faul
 
 
 class Packet(Region):
-    """The packet: `buffer` is what arrived, from `memory.PACKET` on."""
+    """The packet. What arrived is in `buffer` from `at` on, and has the addresses from `memory.PACKET` on.
+
+    `head` and `end` are where it begins and ends since, `meta` where the metadata in front of it begins: offsets from `memory.PACKET`, moved by the helpers that
+    adjust a packet (`move`), which needs room on both sides of it.
+    """
 
     def __init__(self, buffer: Bytes, writable: bool, byteorder: ByteOrder = "little") -> None:
         super().__init__(byteorder)
         self.buffer = buffer
-        self.size = len(buffer)
         self.writable = writable
+        self.at = 0
+        self.meta, self.head, self.end = 0, 0, len(buffer)
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has now."""
+        return self.end - self.head
+
+    def contents(self) -> bytes:
+        """The packet as it is now."""
+        return bytes(self.buffer[self.at + self.head : self.at + self.end])
+
+    def make_room(self) -> None:
+        """Have room on both sides of the packet, `HEADROOM` and `room_behind`, of zeros; nothing where it is there."""
+        if self.at == 0:
+            if not self.writable:
+                raise Fault("the packet is read-only for this program type, it cannot be moved")
+            data, self.at = bytes(self.buffer), HEADROOM
+            self.buffer = bytearray(HEADROOM + len(data) + room_behind(len(data)))
+            self.buffer[self.at : self.at + len(data)] = data
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The offsets that it lies between, its metadata too."""
+        return -self.at, len(self.buffer) - self.at
 
     def find(self, address: int, size: int, write: bool) -> tuple[Bytes, int]:
         """See `Region.find`."""
         offset = address - PACKET
-        if offset < 0 or offset + size > self.size:
+        if offset < self.meta or offset + size > self.end:
             reason = f"outside the packet of {self.size} bytes"
-            raise fault(f"packet{offset:+d}", address, size, write, reason)
+            raise fault(f"packet{offset - self.head:+d}", address, size, write, reason)
         if write and not self.writable:
             reason = "forbidden write to packet, which is read-only for this program type"
-            raise fault(f"packet{offset:+d}", address, size, write, reason)
-        return self.buffer, offset
+            raise fault(f"packet{offset - self.head:+d}", address, size, write, reason)
+        return self.buffer, self.at + offset
 
 
 class Frame:
@@ -181,23 +219,19 @@ class ContextFields(Region):
     """The context, field by field: scalars come from `buffer`, pointer fields are computed."""
 
     def __init__(
-        self, context: Context, buffer: Bytes, packet_size: int, byteorder: ByteOrder = "little"
+        self, context: Context, buffer: Bytes, packet: Packet, byteorder: ByteOrder = "little"
     ) -> None:
         super().__init__(byteorder)
         self.context = context
         self.buffer = buffer
-        self.pointers = {
-            FieldKind.PACKET: PACKET,
-            FieldKind.PACKET_END: PACKET + packet_size,
-            FieldKind.PACKET_META: PACKET,
-        }
+        self.packet = packet
 
     def load(self, address: int, size: int) -> int:
         """A scalar, or the address that a pointer field stands for: 64 bits, however narrow the field is."""
         field = self._field(address, size, False)
         if field.kind is FieldKind.SCALAR:
             return self._unpack[size](self.buffer, address - CONTEXT)[0]
-        return self.pointers[field.kind]
+        return PACKET + _EDGES[field.kind](self.packet)
 
     def store(self, address: int, size: int, value: int) -> None:
         """Write a writable field."""
@@ -220,6 +254,14 @@ class ContextFields(Region):
 
     def _where(self, address: int) -> str:
         return f"context{address - CONTEXT:+d}"
+
+
+_EDGES: Final[dict[FieldKind, Callable[[Packet], int]]] = {
+    FieldKind.PACKET: lambda packet: packet.head,
+    FieldKind.PACKET_END: lambda packet: packet.end,
+    FieldKind.PACKET_META: lambda packet: packet.meta,
+}
+"""Where a field that is a pointer points to."""
 
 
 class Memory:
@@ -262,3 +304,11 @@ class Memory:
     def now(self) -> int:
         """See `helpers.Machine`."""
         return self.clock()
+
+    @property
+    def moving(self) -> Packet:
+        """See `helpers.Machine`."""
+        packet = self.regions[PACKET >> TAG_SHIFT]
+        assert isinstance(packet, Packet)
+        packet.make_room()
+        return packet

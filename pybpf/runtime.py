@@ -86,7 +86,9 @@ def instantiate(
     )
 
 
-_REGIONS: Final = frozenset({RegionKind.STACK, RegionKind.PACKET, RegionKind.CONTEXT, RegionKind.MAP_VALUE})
+_REGIONS: Final = frozenset(
+    {RegionKind.STACK, RegionKind.PACKET, RegionKind.PACKET_META, RegionKind.CONTEXT, RegionKind.MAP_VALUE}
+)
 """What the memory of a run consists of."""
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pybpf.helpers.machine import Machine
 from pybpf.lookup3 import hashlittle
-from pybpf.semantics import U64
+from pybpf.memory import PACKET
+from pybpf.semantics import U64, signed
 
 
 def map_lookup(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
@@ -39,3 +40,50 @@ def now(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
 def hash(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
     """lookup3 of r2 bytes at r1, with seed 0."""
     return hashlittle(machine.read(r1, r2))
+
+
+# The helpers that move a packet: net/core/filter.c and xdp.h of Linux 6.18.
+
+_EINVAL, _EACCES = 22, 13
+_ETHERNET = 14
+_FRAME_HEADER = 40  # struct xdp_frame
+_MOST_METADATA = 255
+
+
+def _delta(number: int) -> int:
+    return signed(number, 32)
+
+
+def xdp_adjust_head(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
+    """Let the packet begin r2 bytes later, or earlier; its metadata come with it."""
+    packet, by = machine.moving, _delta(r2)
+    first, metadata = packet.limits[0] + _FRAME_HEADER, packet.head - packet.meta
+    if not first + metadata <= packet.head + by <= packet.end - _ETHERNET:
+        return -_EINVAL & U64
+    moved = machine.read(PACKET + packet.meta, metadata)
+    packet.head += by
+    packet.meta += by
+    machine.write(PACKET + packet.meta, moved)
+    return 0
+
+
+def xdp_adjust_tail(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
+    """Let the packet end r2 bytes later, with zeros, or earlier."""
+    packet, by = machine.moving, _delta(r2)
+    if not packet.head + _ETHERNET <= packet.end + by <= packet.limits[1]:
+        return -_EINVAL & U64
+    packet.end += by
+    machine.write(PACKET + packet.end - max(by, 0), bytes(max(by, 0)))
+    return 0
+
+
+def xdp_adjust_meta(machine: Machine, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
+    """Let the metadata in front of the packet begin r2 bytes later, or earlier."""
+    packet = machine.moving
+    meta = packet.meta + _delta(r2)
+    if not packet.limits[0] + _FRAME_HEADER <= meta <= packet.head:
+        return -_EINVAL & U64
+    if (packet.head - meta) % 4 or packet.head - meta > _MOST_METADATA:
+        return -_EACCES & U64
+    packet.meta = meta
+    return 0

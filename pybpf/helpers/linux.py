@@ -234,6 +234,9 @@ _BODIES: Final = {
     "map_update_elem": bodies.map_update,
     "map_delete_elem": bodies.map_delete,
     "ktime_get_ns": bodies.now,
+    "xdp_adjust_head": bodies.xdp_adjust_head,
+    "xdp_adjust_meta": bodies.xdp_adjust_meta,
+    "xdp_adjust_tail": bodies.xdp_adjust_tail,
 }
 """What can be run."""
 

@@ -27,6 +27,18 @@ class Map(Protocol):
         """Bytes of a value."""
 
 
+class MovingPacket(Protocol):
+    """Where a packet begins and ends, and its metadata begins: offsets from where it arrived, which may be set within `limits`."""
+
+    meta: int
+    head: int
+    end: int
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The offsets of the first byte that it may have, and of the first behind those."""
+
+
 class Machine(Protocol):
     """The running program as a body sees it. Every access is checked and traps like the program's own."""
 
@@ -45,6 +57,10 @@ class Machine(Protocol):
 
     def now(self) -> int:
         """The instance's clock, in nanoseconds."""
+
+    @property
+    def moving(self) -> MovingPacket:
+        """The packet, to be moved. Traps where it cannot be."""
 
 
 Body = Callable[[Machine, int, int, int, int, int], int]

@@ -71,7 +71,7 @@ class Execution(Memory):
         self.regions[PACKET >> TAG_SHIFT] = self.packet
         if type_.context is not None:
             fields = _context_buffer(type_.context, context)
-            self.regions[CONTEXT >> TAG_SHIFT] = ContextFields(type_.context, fields, self.packet.size, order)
+            self.regions[CONTEXT >> TAG_SHIFT] = ContextFields(type_.context, fields, self.packet, order)
         for number, entry in enumerate(type_.entry, 1):
             self.registers[number] = self._entry_value(entry)
         self.stack.frames.append(Frame(HALT, []))

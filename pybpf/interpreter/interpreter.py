@@ -83,7 +83,7 @@ class Interpreter:
         pc, executed = self._loop(execution, steps)
         if pc != HALT:
             raise Trap(f"no instruction here: {self._what_is_at(pc)}", pc)
-        return Outcome(execution.registers[0] or 0, executed, bytes(execution.packet.buffer))
+        return Outcome(execution.registers[0] or 0, executed, execution.packet.contents())
 
     def _loop(self, execution: Execution, steps: Mapping[int, Step]) -> tuple[int, int]:
         """Run to a pc that has no step: that pc, and the number of instructions executed."""

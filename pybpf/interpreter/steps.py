@@ -263,7 +263,8 @@ def _packet_load(pc: int, instruction: Instruction) -> Step:
         if offset < 0 or offset + size > run.packet.size:
             run.registers[0] = 0
             return HALT
-        run.registers[0] = int.from_bytes(run.packet.buffer[offset : offset + size], "big")
+        at = run.packet.at + run.packet.head + offset
+        run.registers[0] = int.from_bytes(run.packet.buffer[at : at + size], "big")
         run.registers[1:6] = [run.unwritten] * 5
         return pc + 1
 

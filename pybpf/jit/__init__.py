@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from pybpf.jit.codegen import Level, build
 from pybpf.jit.driver import EXPORTS
+from pybpf.jit.lower import moves_packet
 from pybpf.jit.native import NativeInstance, NativeProgram
 from pybpf.jit.options import DEFAULT, Options
 from pybpf.jit.source import ProgramSource
@@ -30,4 +31,6 @@ def compile(
     `InternalError` where LLVM refuses what was generated.
     """
     code = build(ProgramSource(verified, options), EXPORTS, level)
-    return NativeProgram(verified.program, verified.type, code, options)
+    return NativeProgram(
+        verified.program, verified.type, code, options, moves=moves_packet(verified.type, verified.facts)
+    )

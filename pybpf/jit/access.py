@@ -14,7 +14,8 @@ from typing import Final
 
 from pybpf.errors import UnsupportedError
 from pybpf.jit.builder import Builder, Value, text
-from pybpf.jit.state import MAPS, TrapCode
+from pybpf.jit.state import END as END_EDGE
+from pybpf.jit.state import MAPS, META, TrapCode, edge
 from pybpf.maps.layout import Layout
 from pybpf.memory import CONTEXT, MAX_PACKET, PACKET, STACK, STACK_SIZE, STACK_TOP, TAG_SHIFT, map_address
 from pybpf.program import MapSpec
@@ -53,7 +54,8 @@ class Regions:
 
     The function has ``%state``, ``%packet`` and ``%length``, and ``%stack``, the lowest byte of `frames` stack frames.
     `maps` are the program's, each with the layout of its block. Without `checks` an access to a region is believed to be inside it.
-    `swapped`: numbers in memory are the other way round than the host has them.
+    `swapped`: numbers in memory are the other way round than the host has them. `moves`: the packet may begin and end elsewhere than where it arrived; the state has
+    where.
     """
 
     def __init__(
@@ -65,9 +67,11 @@ class Regions:
         frames: int,
         checks: bool = True,
         swapped: bool = False,
+        moves: bool = False,
     ) -> None:
         self.b = b
         self._checks = checks
+        self.moves = moves
         self.swapped = swapped
         self.maps = maps
         self.context = context
@@ -75,6 +79,14 @@ class Regions:
         self.room = 0
         """How many bytes the packet surely has here: so many were asked for, by the program or by a check, on every way to this place."""
         self.stack = Place("%stack", STACK_TOP - frames * STACK_SIZE, frames * STACK_SIZE)
+
+    def edge_slot(self, which: int) -> str:
+        """Where an edge of the packet is kept: META, HEAD or END."""
+        return self.b.pointer("%state", edge(which, len(self.maps)))
+
+    def edge(self, which: int) -> str:
+        """An edge of the packet as it is now."""
+        return self.b.value(f"load i64, ptr {self.edge_slot(which)}")
 
     def packet_end(self) -> str:
         """`END`, for whoever asks."""
@@ -118,7 +130,9 @@ class Regions:
                 return self.b.refuse(TrapCode.ACCESS, pc, address)
             case [access]:
                 value = inside(access)
-                if access.region is RegionKind.PACKET and not pointer:  # what is behind comes by here
+                if (
+                    access.region is RegionKind.PACKET and not pointer and not self.moves
+                ):  # what is behind comes by here
                     self.room = max(self.room, self._end(address, size))
                 return value
             case _:
@@ -142,7 +156,13 @@ class Regions:
         of it is enough.
         """
         b = self.b
-        if isinstance(offset, int) and isinstance(size, int):
+        if place is self.packet and self.moves:
+            yield b.compare("ule", size, MAX_PACKET)
+            yield b.value(f"icmp sge i64 {text(offset)}, {self.edge(META)}")
+            yield b.value(
+                f"icmp sle i64 {text(offset)}, {b.value(f'sub nsw i64 {self.edge(END_EDGE)}, {text(size)}')}"
+            )
+        elif isinstance(offset, int) and isinstance(size, int):
             end = offset + size
             there = place is self.packet and end <= self.room
             yield there or (end <= U64 and b.compare("uge", place.size, end))
@@ -164,7 +184,7 @@ class Regions:
         match access.region:
             case RegionKind.STACK:
                 return self.stack
-            case RegionKind.PACKET:
+            case RegionKind.PACKET | RegionKind.PACKET_META:
                 return self.packet
             case _:
                 return self._map_values(access.map or 0)
@@ -194,7 +214,7 @@ def _tag(access: Access) -> int:
     match access.region:
         case RegionKind.STACK:
             return STACK >> TAG_SHIFT
-        case RegionKind.PACKET:
+        case RegionKind.PACKET | RegionKind.PACKET_META:
             return PACKET >> TAG_SHIFT
         case RegionKind.CONTEXT:
             return CONTEXT >> TAG_SHIFT

@@ -17,7 +17,7 @@ from pybpf.errors import Trap
 from pybpf.instruction import ByteOrder
 from pybpf.jit.state import RunState, unpack_site
 from pybpf.maps import BpfMap
-from pybpf.memory import FIRST_MAP, PACKET, STACK, STACK_TOP, TAG_SHIFT
+from pybpf.memory import FIRST_MAP, HEADROOM, PACKET, STACK, STACK_TOP, TAG_SHIFT, room_behind
 from pybpf.program_types import Clock, ProgramType
 from pybpf.regions import Bytes, Fault, MapValues, Memory, Packet, Region, fault
 from pybpf.semantics import U64
@@ -36,8 +36,10 @@ class Host:
         clock: Clock | None,
         budget: int = 0,
         byteorder: ByteOrder = "little",
+        moves: bool = False,
     ) -> None:
         self.budget = budget
+        self.moves = moves
         self.type = type_
         self.byteorder: ByteOrder = byteorder
         self.maps = maps
@@ -74,20 +76,38 @@ class Host:
         *arguments: int,
     ) -> int:
         try:
-            body = self.type.helpers[number].body
+            helper = self.type.helpers[number]
+            body = helper.body
             assert body is not None, "refused when the program was compiled"
-            return body(self._memory(stack, start, packet, length), *arguments) & U64
+            if "packet" in helper.effects and self.type.packet_writable and not self.moves:
+                raise Fault(f"helper {helper.name} moves the packet, which was proved to stay")
+            region = self._packet(packet, length, self.states[state])
+            result = body(self._memory(stack, start, region), *arguments) & U64
+            if self.moves:
+                self.states[state].edges = region.meta, region.head, region.end
+            return result
         except Fault as refused:
             self.states[state].stop(site, Trap(refused.message, unpack_site(site)[1], refused.address))
         except BaseException as failure:
             self.states[state].stop(site, failure)
         return 0
 
-    def _memory(self, stack: int, start: int, packet: int, length: int) -> Memory:
+    def _packet(self, packet: int, length: int, state: RunState) -> Packet:
+        """The packet of a run; of a program that moves it, with the room around it, where it is now."""
+        if not self.moves:
+            return Packet(_view(packet, length), self.type.packet_writable)
+        region = Packet(
+            _view(packet - HEADROOM, HEADROOM + length + room_behind(length)), self.type.packet_writable
+        )
+        region.at = HEADROOM
+        region.meta, region.head, region.end = state.edges
+        return region
+
+    def _memory(self, stack: int, start: int, packet: Packet) -> Memory:
         """What the body of a helper sees of a run."""
         regions: dict[int, Region] = {
             STACK >> TAG_SHIFT: _Stack(_view(stack, STACK_TOP - start), start),
-            PACKET >> TAG_SHIFT: Packet(_view(packet, length), self.type.packet_writable),
+            PACKET >> TAG_SHIFT: packet,
             **self._map_regions,
         }
         return Memory(regions, self.maps, self.now, self.byteorder)

@@ -23,17 +23,19 @@ from pybpf.helpers import Body, Helper, number_of
 from pybpf.instruction import Instruction
 from pybpf.isa import MAX_REGISTER, Kind, Operand
 from pybpf.jit import arithmetic, conjunction, memory, split
-from pybpf.jit.access import END, LENGTH, Regions
+from pybpf.jit.access import END as PACKET_END
+from pybpf.jit.access import LENGTH, Regions
 from pybpf.jit.blocks import ARGUMENTS, Graph, function_graph, register_effect
 from pybpf.jit.builder import METADATA, RESULT, Builder, Value, text
 from pybpf.jit.calls import NATIVE, Call
 from pybpf.jit.conjunction import Conjunction
 from pybpf.jit.options import DEFAULT, Options
 from pybpf.jit.split import Split
-from pybpf.jit.state import BUDGET, TrapCode
+from pybpf.jit.state import BUDGET, END, HEAD, META, TrapCode
 from pybpf.maps import Layout, layout_of
 from pybpf.memory import (
     CONTEXT,
+    HEADROOM,
     MAX_FRAMES,
     PACKET,
     STACK,
@@ -44,13 +46,15 @@ from pybpf.memory import (
     map_address,
 )
 from pybpf.program import MapSpec, RefKind
-from pybpf.program_types import Entry
+from pybpf.program_types import Entry, ProgramType
 from pybpf.semantics import OTHER_END
-from pybpf.verifier.facts import RegionKind, VerifiedProgram
+from pybpf.verifier.facts import Facts, RegionKind, VerifiedProgram
 
 _SMALL: Final = 64
 """Instructions of a loop around others that is unrolled. LLVM would do that up to eight times; the inner loops would stand there as often, each with branches that the
 processor has to learn (sorting: 1.17 times as long as four times)."""
+MOVES: Final = "packet"
+"""The effect of helpers that move the packet."""
 _CALLER: Final = -1
 """What stands for a function's caller among the predecessors of its first block."""
 
@@ -65,7 +69,12 @@ def lower(verified: VerifiedProgram, options: Options = DEFAULT) -> str:
 
 def is_runnable(helper: Helper) -> bool:
     """Whether there is native code for calls of a helper."""
-    return helper.body is not None and not helper.effects - {"unwind"}
+    return helper.body is not None and not helper.effects - {"unwind", MOVES}
+
+
+def moves_packet(type_: ProgramType, facts: Facts) -> bool:
+    """Whether a program calls helpers after which its packet may begin or end elsewhere."""
+    return type_.packet_writable and any(MOVES in type_.helpers[number].effects for number in facts.helpers)
 
 
 class Module:
@@ -80,7 +89,8 @@ class Module:
         self.support: dict[str, str] = {}
         self.graphs: dict[int, Graph] = {}
         self._find_functions(0)
-        self.split = self._find_split() if options.splits and not options.counts else None
+        self.moves = moves_packet(self.type, self.facts)
+        self.split = self._find_split() if options.splits and not options.counts and not self.moves else None
         """Where the batch loop may run ahead of the program."""
         depth = self._depth()
         self.frames = min(depth, MAX_FRAMES)
@@ -220,6 +230,7 @@ class Function:
             module.frames,
             module.options.checks,
             swapped=module.program.byteorder == "big",
+            moves=module.moves,
         )
         if entry == 0:
             self.b.prologue("%stack", f"alloca [{module.frames * STACK_SIZE} x i8], align 16")
@@ -241,6 +252,8 @@ class Function:
             self.b.prologue("%fuel", "alloca i64")
             limit = self.b.value(f"load i64, ptr {self.b.pointer('%state', BUDGET)}")
             self.b.do(f"store i64 {limit}, ptr %fuel")
+        if self.module.moves and self.entry == 0:
+            self._place_packet()
         self._ends[_CALLER] = list(self.registers), self.b.label
         self.b.do(f"br label %pc{self.entry}")
         for start in self.graph.blocks:
@@ -277,6 +290,13 @@ class Function:
         offset = self.b.add(self.frame, -size - self.regions.stack.start)
         pointer = self.b.pointer("%stack", offset)
         self.b.do(f"call void @llvm.memset.p0.i64(ptr {pointer}, i8 0, i64 {size}, i1 false)")
+
+    def _place_packet(self) -> None:
+        """The packet is where it arrived, with zeros in front of it."""
+        for which, value in ((META, "0"), (HEAD, "0"), (END, LENGTH)):
+            self.b.do(f"store i64 {value}, ptr {self.regions.edge_slot(which)}")
+        front = self.b.pointer("%packet", -HEADROOM)
+        self.b.do(f"call void @llvm.memset.p0.i64(ptr {front}, i8 0, i64 {HEADROOM}, i1 false)")
 
     # Blocks.
 
@@ -359,10 +379,10 @@ class Function:
     def _note_room(self, instruction: Instruction, taken: int, after: int) -> None:
         """What a branch tells of the packet's length, on its two ways."""
         op, room = instruction.op, self.regions.room
-        if op.width != 64 or taken == after:
+        if op.width != 64 or taken == after or self.module.moves:
             return
         dst, src = self.registers[instruction.dst], self._operand(instruction)
-        for name, base in ((LENGTH, 0), (END, PACKET)):
+        for name, base in ((LENGTH, 0), (PACKET_END, PACKET)):
             if name in (dst, src):
                 more, less = arithmetic.least(op.code, dst, src, name, base)
                 self._rooms[self._start, taken] = max(room, more)

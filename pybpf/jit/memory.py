@@ -15,11 +15,13 @@ from typing import Final
 from pybpf.errors import UnsupportedError
 from pybpf.jit.access import Place, Regions
 from pybpf.jit.builder import Builder, Value, text
-from pybpf.jit.state import CONTEXT, TrapCode
+from pybpf.jit.state import CONTEXT, END, HEAD, META, TrapCode
 from pybpf.memory import PACKET
 from pybpf.program_types import Field, FieldKind
 from pybpf.verifier.facts import Access
 
+_EDGES: Final = {FieldKind.PACKET_META: META, FieldKind.PACKET: HEAD, FieldKind.PACKET_END: END}
+"""Where a pointer of the context points to, in the state."""
 _ORDERED: Final = "seq_cst"
 _RELAXED: Final = "monotonic"
 
@@ -34,6 +36,8 @@ def load(r: Regions, pc: int, accesses: Iterable[Access], address: Value, size: 
         return number(pointer)
 
     def use_field(field: Field, offset: int) -> Value:
+        if r.moves and field.kind in _EDGES:
+            return r.b.value(f"add nsw i64 {r.edge(_EDGES[field.kind])}, {PACKET}")
         match field.kind:
             case FieldKind.SCALAR:
                 return number(r.b.pointer(r.b.state_pointer("%context", CONTEXT), offset))

@@ -17,7 +17,7 @@ from pybpf.jit.map_operations import NativeOperations
 from pybpf.jit.options import DEFAULT, Options
 from pybpf.jit.state import RunState, TrapCode, unpack_site
 from pybpf.maps import BpfMap, layout_of
-from pybpf.memory import MAX_PACKET
+from pybpf.memory import HEADROOM, MAX_PACKET, room_behind
 from pybpf.program import Program
 from pybpf.program_types import Clock, ProgramType
 from pybpf.semantics import U64
@@ -40,10 +40,20 @@ _TURN: Final = 4096
 class NativeProgram:
     """A program's machine code. It knows no map and no address of the host."""
 
-    def __init__(self, program: Program, type_: ProgramType, code: Code, options: Options = DEFAULT) -> None:
+    def __init__(
+        self,
+        program: Program,
+        type_: ProgramType,
+        code: Code,
+        options: Options = DEFAULT,
+        *,
+        moves: bool = False,
+    ) -> None:
         self.program: Final = program
         self.type: Final = type_
         self.options: Final = options
+        self.moves: Final = moves
+        """Whether a run may move its packet: it needs room around it."""
         self._codes: list[Code] = []
         self._cell = ctypes.c_uint64()
         self.cell: Final = ctypes.addressof(self._cell)
@@ -91,7 +101,7 @@ class NativeInstance:
         for map in self.maps:
             # Whoever else works on a map, Python included, now keeps to the locks of native code.
             map.use(NativeOperations(map))
-        self._host: Final = Host(self._type, self.maps, clock, budget, native.program.byteorder)
+        self._host: Final = Host(self._type, self.maps, clock, budget, native.program.byteorder, native.moves)
         context = self._type.context
         self._zeros = (ctypes.c_char * (context.size if context else 1))()
         self._writes_context = context is not None and any(field.writable for field in context.fields)
@@ -102,14 +112,24 @@ class NativeInstance:
     def run(self, packet: Buffer, context: Buffer | None = None) -> int:
         """Run the program on one packet: r0.
 
-        A program type that may write packets wants a writable buffer, and writes into it. `context` are the bytes of the
+        A program type that may write packets wants a writable buffer, and writes into it; a bytearray, where the program moves its packet. `context` are the bytes of the
         context's scalar fields, laid out as the type says; left out, they are zero; a writable buffer receives what the program
         writes. Raises `Trap`, or what the clock or a helper written in Python raised.
         """
         length = len(packet)
         if length > MAX_PACKET:
             raise ArgumentError(f"a packet of {length} bytes: at most {MAX_PACKET}")
-        if self._type.packet_writable:
+        room = bytearray()
+        pointer: Any
+        if self.native.moves:
+            if not isinstance(packet, bytearray):
+                raise ArgumentError(
+                    f"a program that moves its packet wants a bytearray, not {type(packet).__name__}"
+                )
+            room = bytearray(HEADROOM + length + room_behind(length) + 1)
+            room[HEADROOM : HEADROOM + length] = packet
+            pointer = ctypes.byref(ctypes.c_char.from_buffer(room), HEADROOM)
+        elif self._type.packet_writable:
             pointer = self._writable(packet) if length else None
         else:
             pointer = packet if type(packet) is bytes else bytes(packet)
@@ -118,6 +138,9 @@ class NativeInstance:
             if context is not None or self._writes_context:
                 state.context = self._context(bytes(len(self._zeros)) if context is None else context)
             value: int = self.native.run(state.address, pointer, length)
+            if room and isinstance(packet, bytearray):
+                _, head, end = state.edges
+                packet[:] = room[HEADROOM + head : HEADROOM + end]
             if state.site:
                 raise self._stopped(state)
             return value
@@ -164,8 +187,10 @@ class NativeInstance:
         count = len(lengths)
         copy, limit = 0, self._limit(lengths)
         if self._type.packet_writable:
-            scratch = ctypes.create_string_buffer(limit + 1)
-            copy = ctypes.addressof(scratch)
+            before = HEADROOM if self.native.moves else 0
+            behind = room_behind(0) if self.native.moves else 0
+            scratch = ctypes.create_string_buffer(before + max(limit, behind) + 1)
+            copy = ctypes.addressof(scratch) + before
         state = self._take_state()
         try:
             if context is not None:
@@ -200,7 +225,7 @@ class NativeInstance:
         """The program as a builtin function, which leaves packets as they are; None where there is none. `unusual` runs a packet that
         it cannot take; `results` are those of `run`.
         """
-        if self._writes_context or not builtin.has_lock():
+        if self._writes_context or self.native.moves or not builtin.has_lock():
             return None
         state = self._take_state()
         return builtin.Builtin(
@@ -216,7 +241,7 @@ class NativeInstance:
 
     def last_batch(self) -> LastBatch | None:
         """Who can be told of batches that were run, and runs them again; None where there is none."""
-        if self._writes_context or not builtin.has_lock():
+        if self.native.moves or self._writes_context or not builtin.has_lock():
             return None
         state = self._take_state()
         return LastBatch(

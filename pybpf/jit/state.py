@@ -9,6 +9,8 @@ Code holds no address itself, so an object file can be kept on disk and loaded a
     32  helper    runs helpers that are written in Python: see `pybpf.jit.callback`
     40  budget    how many instructions a run may execute, for code that counts them
     48  maps      the blocks of maps 0, 1, ...
+     *  edges     where the metadata in front of the packet begins, the packet itself, and what is
+                  behind it: offsets from where it arrived, for programs that move it (`edge`)
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Final
 
+from pybpf.semantics import U64, signed
+
 SITE: Final = 0
 ADDRESS: Final = 8
 CLOCK: Final = 16
@@ -25,6 +29,12 @@ CONTEXT: Final = 24
 HELPER: Final = 32
 BUDGET: Final = 40
 MAPS: Final = 48
+META, HEAD, END = range(3)
+
+
+def edge(which: int, maps: int) -> int:
+    """Where the state of a program with so many maps has an edge of the packet: META, HEAD or END."""
+    return MAPS + 8 * (maps + which)
 
 
 class TrapCode(IntEnum):
@@ -61,7 +71,7 @@ class RunState:
 
     def __init__(self, clock: int, helper: int, maps: Sequence[int], budget: int = 0) -> None:
         """Addresses of the host's functions, 0 for none, and of the maps' blocks."""
-        self._words = (ctypes.c_uint64 * (MAPS // 8 + len(maps)))(0, 0, clock, 0, helper, budget, *maps)
+        self._words = (ctypes.c_uint64 * (MAPS // 8 + len(maps) + 3))(0, 0, clock, 0, helper, budget, *maps)
         self.address = ctypes.addressof(self._words)
         self.failure: BaseException | None = None
 
@@ -84,6 +94,16 @@ class RunState:
     def context(self, context: ctypes.Array[ctypes.c_char]) -> None:
         self._context = context
         self._words[CONTEXT // 8] = ctypes.addressof(context)
+
+    @property
+    def edges(self) -> tuple[int, int, int]:
+        """META, HEAD and END of the run."""
+        meta, head, end = (signed(word, 64) for word in self._words[-3:])
+        return meta, head, end
+
+    @edges.setter
+    def edges(self, edges: tuple[int, int, int]) -> None:
+        self._words[-3:] = [edge & U64 for edge in edges]
 
     def stop(self, site: int, failure: BaseException) -> None:
         """End the run under way when control returns to it."""

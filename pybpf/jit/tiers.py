@@ -16,6 +16,7 @@ from typing import Final
 from pybpf.errors import InternalError
 from pybpf.jit.codegen import Level, build, find
 from pybpf.jit.driver import EXPORTS
+from pybpf.jit.lower import moves_packet
 from pybpf.jit.native import NativeProgram
 from pybpf.jit.options import DEFAULT, Options
 from pybpf.jit.source import ProgramSource
@@ -31,12 +32,13 @@ def compile_tiered(verified: VerifiedProgram, options: Options = DEFAULT) -> Nat
     Raises what `pybpf.jit.compile` raises.
     """
     source = ProgramSource(verified, options)
+    moves = moves_packet(verified.type, verified.facts)
     code = find(source, EXPORTS, Level.FULL)
     if code is not None:
-        return NativeProgram(verified.program, verified.type, code, options)
+        return NativeProgram(verified.program, verified.type, code, options, moves=moves)
     # Code that is soon replaced is not worth the look ahead, which is half the code again.
     code = build(ProgramSource(verified, replace(options, splits=False)), EXPORTS, Level.QUICK)
-    native = NativeProgram(verified.program, verified.type, code, options)
+    native = NativeProgram(verified.program, verified.type, code, options, moves=moves)
     _background.add(native, source)
     return native
 

@@ -100,7 +100,7 @@ class Observer:
         if tag == STACK >> TAG_SHIFT:
             frame = (STACK_TOP - 1 - address) // STACK_SIZE
             return RegionKind.STACK, address - (STACK_TOP - frame * STACK_SIZE), None, frame
-        if tag == PACKET >> TAG_SHIFT:
+        if tag == PACKET >> TAG_SHIFT:  # where it arrived: programs that move it are not observed
             return RegionKind.PACKET, address - PACKET, None, 0
         if tag == CONTEXT >> TAG_SHIFT:
             return RegionKind.CONTEXT, address - CONTEXT, None, 0
