@@ -59,6 +59,14 @@ def _no_masked_shift(compute: Any) -> Any:
     return replacement
 
 
+def _no_negative_shift(compute: Any) -> Any:
+    def replacement(self: Any, code: str, width: int, a: Any, b: Any) -> Any:
+        negative = code == "lsh" and (a.narrow if width == self.half else a.wide).smin < 0
+        return self.unknown if negative else compute(self, code, width, a, b)
+
+    return replacement
+
+
 def _no_parts(read_bytes: Any) -> Any:
     def replacement(values: Any, cell: Any, first: int, size: int) -> Any:
         value = read_bytes(values, cell, first, size)
@@ -197,6 +205,12 @@ DIFFERENCES: Final = (
         "execution masks the amount of a shift by a register; Linux knows nothing of the result where it may be too large",
         "",
         ((Numbers, "_compute", _no_masked_shift),),
+    ),
+    Difference(
+        "negative-shift",
+        "a left shift of a small negative number gives a small negative number; Linux then knows no least one",
+        "",
+        ((Numbers, "_compute", _no_negative_shift),),
     ),
     Difference(
         "stack-parts",

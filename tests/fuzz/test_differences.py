@@ -20,6 +20,9 @@ INDEXED = f"{LOOKUP} if r0 == 0 goto out\n r1 = *(u64 *)(r0 + 0)\n"
 EXAMPLES = {
     "division": f"{INDEXED} r1 %= 8\n r0 += r1\n r0 = *(u8 *)(r0 + 0)\n exit\n{OUT}",
     "shift": f"{INDEXED} r2 = r1\n r2 &= 64\n w1 &= 7\n r1 >>= r2\n r0 += r1\n r0 = *(u8 *)(r0 + 0)\n exit\n{OUT}",
+    "negative-shift": (
+        f"{XDP} r5 = *(u32 *)(r6 + 12)\n r5 &= 7\n r5 -= 3\n r5 <<= 2\n r2 += r5\n r9 = r2\n r9 += 14\n r0 = 0\n exit\n"
+    ),
     "stack-parts": (
         f"{INDEXED} r1 &= 7\n *(u64 *)(r10 - 16) = r1\n r1 = *(u32 *)(r10 - 12)\n r0 += r1\n r0 = *(u8 *)(r0 + 0)\n exit\n{OUT}"
     ),
