@@ -1,4 +1,4 @@
-"""What a program may give back, of types that allow other results than those that there are."""
+"""What programs may give back, of types that allow other results than those that there are; and what they may not refer to."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from pybpf import Program, VerifierError, verify
+from pybpf import Program, UnsupportedError, VerifierError, verify
+from pybpf.program import Reference, RefKind
 from pybpf.program_types import get
 
 UNKNOWN = "r0 = *(u32 *)(r1 + 0)\nr0 &= {mask}\nr0 += {least}\nexit"
@@ -44,3 +45,20 @@ def test_a_packet_load_may_end_the_program_with_zero() -> None:
     text = "r6 = r1\nr0 = *(u8 *)skb[12]\nr0 = 1\nexit"
     assert said(text, (0, 1)) == "accepted"
     assert said(text, (1, 1)) == "return-value"
+
+
+@pytest.mark.parametrize(
+    ("text", "reference", "feature"),
+    [
+        ("r0 = 5 ll", Reference(RefKind.UNSUPPORTED, "a variable of the kernel", feature="ksym"), "ksym"),
+        ("r0 = 5 ll", Reference(RefKind.UNSUPPORTED, "something"), "reference"),
+        ("r0 = 5", Reference(RefKind.UNSUPPORTED, "a relocation", feature="core"), "core"),
+        ("r0 = 5 ll", Reference(RefKind.HELPER, "get_prandom_u32"), "reference"),
+    ],
+)
+def test_references_that_nobody_knows_are_unsupported(text: str, reference: Reference, feature: str) -> None:
+    """Also where the immediate would do."""
+    program = Program.from_asm(f"{text}\nr0 = 0\nexit", "socket_filter")
+    with pytest.raises(UnsupportedError) as raised:
+        verify(replace(program, references={0: reference}))
+    assert raised.value.feature == feature
