@@ -55,6 +55,7 @@ def instantiate(
     clock: Clock | None = None,
     seed: int | None = None,
     budget: int | None = None,
+    seconds: float | None = None,
     level: LevelName = "tiered",
     checks: bool = True,
 ) -> Instance:
@@ -63,7 +64,7 @@ def instantiate(
     `maps` are maps to use, by the program's names, so that instances can share them; the others are made anew. `clock`
     gives the time in nanoseconds where the program asks for it, and defaults to the clock of the program type. `seed`
     fixes the hashes of the maps made here, so that runs repeat; left out, each map has a secret one. `budget` bounds the
-    instructions of one run; left out, a run lasts as long as was proved (see `BudgetExceeded`). Native code counts whole blocks, and only where the budget is less than what was proved. `level` is about native code: ``quick``
+    instructions of one run; left out, a run lasts as long as was proved (see `BudgetExceeded`). Native code counts whole blocks, and only where the budget is less than what was proved. `seconds` bounds the time of one run, in the same way. `level` is about native code: ``quick``
     is compiled at once, ``full`` is optimised, and ``tiered`` begins quick and becomes full in the background, without a pause;
     the results are the same. Without `checks` native code does not compare accesses with the bounds of packet, stack and maps once more, and nothing but
     the proof stands between the program and this process. Raises `ArgumentError` where an argument does not fit the program, `MapError` for a map that cannot be made, `UnsupportedError` for a program that pybpf can
@@ -82,7 +83,9 @@ def instantiate(
     program = verified.program
     instance_maps = _instance_maps(program, maps or {}, seed)
     return Instance(
-        verified, instance_maps, _engine(engine, verified, instance_maps, clock, budget, level, checks)
+        verified,
+        instance_maps,
+        _engine(engine, verified, instance_maps, clock, budget, seconds, level, checks),
     )
 
 
@@ -424,21 +427,33 @@ def _engine(
     maps: Sequence[BpfMap],
     clock: Clock | None,
     budget: int | None,
+    seconds: float | None,
     level: LevelName,
     checks: bool,
 ) -> Engine:
+    if seconds is not None and not 0 <= seconds < _LONGEST:
+        raise ArgumentError(f"a run of {seconds} seconds: at least 0 and less than {_LONGEST}")
     match name:
         case "interpreter":
-            return _Checked(Interpreter(verified.program, verified.type, maps, clock=clock, budget=budget))
+            return _Checked(
+                Interpreter(
+                    verified.program, verified.type, maps, clock=clock, budget=budget, seconds=seconds
+                )
+            )
         case "jit":
             bound = verified.facts.max_instructions
             if budget is not None and bound is not None and bound <= budget:
                 budget = None  # it was proved that there is nothing to count
-            native = _compiled(verified, level, checks, counts=budget is not None)
-            return _Native(native.bind(maps, clock, budget), verified.type, verified.program.byteorder)
+            times = seconds is not None
+            native = _compiled(verified, level, checks, counts=budget is not None or times, times=times)
+            time = None if seconds is None else int(seconds * 1e9)
+            return _Native(native.bind(maps, clock, budget, time), verified.type, verified.program.byteorder)
         case _:
             raise ArgumentError(f"unknown engine {name!r}: known are jit, interpreter")
 
+
+_LONGEST: Final = 1 << 32
+"""Seconds, more than a run can be given."""
 
 _native: Final[WeakKeyDictionary[VerifiedProgram, dict[tuple[LevelName, jit.Options], NativeProgram]]] = (
     WeakKeyDictionary()
@@ -446,11 +461,13 @@ _native: Final[WeakKeyDictionary[VerifiedProgram, dict[tuple[LevelName, jit.Opti
 _compiling = threading.Lock()
 
 
-def _compiled(verified: VerifiedProgram, level: LevelName, checks: bool, counts: bool) -> NativeProgram:
+def _compiled(
+    verified: VerifiedProgram, level: LevelName, checks: bool, counts: bool, times: bool
+) -> NativeProgram:
     """The native code of a proof, made once for all its instances and kept as long as the proof is."""
     from pybpf import jit
 
-    options = jit.Options(checks=checks, counts=counts)
+    options = jit.Options(checks=checks, counts=counts, times=times)
     with _compiling:
         made = _native.setdefault(verified, {})
         native = made.get((level, options))

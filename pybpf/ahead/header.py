@@ -16,6 +16,7 @@ _REASONS = {
     TrapCode.MAP: "a helper's argument is not the map that was proved",
     TrapCode.CALLEE: "a call through a register that holds no function",
     TrapCode.BUDGET: "more instructions than the budget",
+    TrapCode.TIME: "more time than allowed (not in objects)",
 }
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pybpf import program_types
 from pybpf.errors import ArgumentError, BudgetExceeded, Trap
@@ -17,6 +18,9 @@ from pybpf.regions import Bytes, Fault
 
 if TYPE_CHECKING:
     from pybpf.maps import BpfMap
+
+_TURN: Final = 1 << 12
+"""Instructions between two looks at the clock."""
 
 Trace = Callable[[int, Instruction, Execution], None]
 """Called before each instruction: its pc, the instruction, the run (`registers`, `stack.frames`, `load`)."""
@@ -35,7 +39,7 @@ class Interpreter:
     """A program made ready to run, verified or not, as often as one likes and from any thread.
 
     `type` defaults to the program's own; `maps` are the program's, in order (made anew when left out); `clock` defaults to
-    the type's; `budget` bounds the instructions of one run and defaults to the type's policy. `strict` traps on a read of
+    the type's; `budget` bounds the instructions of one run and defaults to the type's policy; `seconds` the time of one. `strict` traps on a read of
     what was never written: registers, r1 to r5 after a call, and, unless the type's policy lets them be read, bytes of
     the stack; otherwise they read as zero. Raises `ArgumentError` where the arguments do not fit the program.
 
@@ -52,6 +56,7 @@ class Interpreter:
         *,
         clock: Clock | None = None,
         budget: int | None = None,
+        seconds: float | None = None,
         strict: bool = True,
     ) -> None:
         chosen = type if type is not None else program.type
@@ -65,6 +70,7 @@ class Interpreter:
                 f"program {program.name!r} has {len(program.maps)} maps, {len(self.maps)} are given"
             )
         self.budget = self.type.policy.max_instructions if budget is None else budget
+        self.seconds = seconds
         self._environment = Environment(
             self.type, self.maps, clock or self.type.now, strict, program.byteorder
         )
@@ -87,13 +93,23 @@ class Interpreter:
 
     def _loop(self, execution: Execution, steps: Mapping[int, Step]) -> tuple[int, int]:
         """Run to a pc that has no step: that pc, and the number of instructions executed."""
-        pc = 0
+        pc, done = 0, 0
+        turn = self.budget if self.seconds is None else _TURN
+        end = None if self.seconds is None else time.monotonic() + self.seconds
         try:
-            for executed in range(self.budget):
-                step = steps.get(pc)
-                if step is None:
-                    return pc, executed
-                pc = step(execution)
+            while done < self.budget:
+                if end is not None and time.monotonic() >= end:
+                    message = (
+                        f"still running after {done} instructions, when its {self.seconds:g} s were over"
+                    )
+                    raise BudgetExceeded(message, done, program=self.program.name, pc=pc)
+                last = min(done + turn, self.budget)
+                for executed in range(done, last):
+                    step = steps.get(pc)
+                    if step is None:
+                        return pc, executed
+                    pc = step(execution)
+                done = last
         except Fault as fault:
             raise Trap(fault.message, pc, fault.address) from None
         if pc in steps:

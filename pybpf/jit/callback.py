@@ -37,8 +37,10 @@ class Host:
         budget: int = 0,
         byteorder: ByteOrder = "little",
         moves: bool = False,
+        time: int = 0,
     ) -> None:
         self.budget = budget
+        self.time = time
         self.moves = moves
         self.type = type_
         self.byteorder: ByteOrder = byteorder
@@ -53,7 +55,7 @@ class Host:
         """A state for runs of the host's instance."""
         clock = ctypes.cast(self._clock_entry, ctypes.c_void_p).value if self._clock_entry is not None else 0
         helper = ctypes.cast(self._helper_entry, ctypes.c_void_p).value
-        state = RunState(clock or 0, helper or 0, [map.address for map in self.maps], self.budget)
+        state = RunState(clock or 0, helper or 0, [map.address for map in self.maps], self.budget, self.time)
         self.states[state.address] = state
         return state
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from pybpf import helpers
 from pybpf.helpers import Body, Helper
-from pybpf.jit import clock_ir, hash_ir, map_ir
+from pybpf.jit import clock_ir, hash_ir, map_ir, time_ir
 from pybpf.jit.access import Regions
 from pybpf.jit.builder import Builder, Value, text
 from pybpf.jit.state import HELPER, SITE, TrapCode, site
@@ -120,6 +120,7 @@ def _map_delete(call: Call) -> Value:
 
 
 def _now(call: Call) -> Value:
+    call.support.setdefault("clock_gettime", time_ir.CLOCK)
     call.support.setdefault("clock", clock_ir.now(call.type.now))
     time = call.b.value(f"call i64 @now(ptr %state, i64 {call.site})")
     call.halt_if_stopped()

@@ -13,10 +13,8 @@ NUMBERS: Final = {time.monotonic_ns: time.CLOCK_MONOTONIC, time.time_ns: time.CL
 
 
 def now(clock: Clock) -> str:
-    """The text of ``i64 now(ptr state, i64 site)``: nanoseconds. A site comes back in the state if the host's clock fails."""
+    """The text of ``i64 now(ptr state, i64 site)``: nanoseconds, which needs `time_ir.CLOCK`. A site comes back in the state if the host's clock fails."""
     return f"""
-declare i32 @clock_gettime(i32, ptr)
-
 define internal i64 @now(ptr %state, i64 %site) nounwind {{
 entry:
   %time = alloca {{ i64, i64 }}

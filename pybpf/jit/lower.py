@@ -22,7 +22,7 @@ from pybpf.errors import UnsupportedError
 from pybpf.helpers import Body, Helper, number_of
 from pybpf.instruction import Instruction
 from pybpf.isa import MAX_REGISTER, Kind, Operand
-from pybpf.jit import arithmetic, conjunction, memory, split
+from pybpf.jit import arithmetic, conjunction, memory, split, time_ir
 from pybpf.jit.access import END as PACKET_END
 from pybpf.jit.access import LENGTH, Regions
 from pybpf.jit.blocks import ARGUMENTS, Graph, function_graph, register_effect
@@ -31,7 +31,7 @@ from pybpf.jit.calls import NATIVE, Call
 from pybpf.jit.conjunction import Conjunction
 from pybpf.jit.options import DEFAULT, Options
 from pybpf.jit.split import Split
-from pybpf.jit.state import BUDGET, END, HEAD, META, TrapCode
+from pybpf.jit.state import BUDGET, END, HEAD, META, TIME, TrapCode, edge
 from pybpf.maps import Layout, layout_of
 from pybpf.memory import (
     CONTEXT,
@@ -249,9 +249,11 @@ class Function:
         if self.module.facts.zero_stack:
             self._clear_frame()
         if self.module.options.counts and self.entry == 0:
-            self.b.prologue("%fuel", "alloca i64")
+            times = self.module.options.times
+            self.b.prologue("%fuel", "alloca [3 x i64]" if times else "alloca i64")
             limit = self.b.value(f"load i64, ptr {self.b.pointer('%state', BUDGET)}")
-            self.b.do(f"store i64 {limit}, ptr %fuel")
+            for word, value in enumerate(("0", limit, "0") if times else (limit,)):
+                self.b.do(f"store i64 {value}, ptr {self.b.pointer('%fuel', 8 * word)}")
         if self.module.moves and self.entry == 0:
             self._place_packet()
         self._ends[_CALLER] = list(self.registers), self.b.label
@@ -328,8 +330,27 @@ class Function:
 
     def _take_fuel(self, pc: int, instructions: int) -> None:
         left = self.b.value("load i64, ptr %fuel")
+        if self.module.options.times:
+            left = self._refill(pc, left, instructions)
         self.b.guard(self.b.compare("uge", left, instructions), TrapCode.BUDGET, pc, left)
         self.b.do(f"store i64 {self.b.subtract(left, instructions)}, ptr %fuel")
+
+    def _refill(self, pc: int, left: str, wanted: int) -> str:
+        """Have another slice where too little is left, if there is time."""
+        b, module = self.b, self.module
+        module.support.setdefault("clock_gettime", time_ir.CLOCK)
+        module.support.setdefault("refill", time_ir.refill(edge(TIME, len(module.maps))))
+        before, more, onward = b.label, b.name(), b.name()
+        b.do(f"br i1 {b.value(f'icmp uge i64 {left}, {wanted}')}, label %{onward}, label %{more}, !prof !0")
+        b.block(more)
+        found = b.value(f"call {RESULT} @refill(ptr %state, ptr %fuel, i64 {left}, i64 {wanted})")
+        refilled = b.value(f"extractvalue {RESULT} {found}, 0")
+        late = b.value(f"extractvalue {RESULT} {found}, 1")
+        b.guard(b.value(f"xor i1 {late}, true"), TrapCode.TIME, pc, refilled)
+        last = b.label
+        b.do(f"br label %{onward}")
+        b.block(onward)
+        return b.value(f"phi i64 [ {left}, %{before} ], [ {refilled}, %{last} ]")
 
     def _merge(self, start: int) -> list[Value]:
         """The registers at the start of a block."""

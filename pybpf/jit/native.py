@@ -72,17 +72,25 @@ class NativeProgram:
         self._cell.value = code.address(RUN_BATCH)
 
     def bind(
-        self, maps: Sequence[BpfMap] = (), clock: Clock | None = None, budget: int | None = None
+        self,
+        maps: Sequence[BpfMap] = (),
+        clock: Clock | None = None,
+        budget: int | None = None,
+        time: int | None = None,
     ) -> NativeInstance:
         """The program over its maps, in the program's order.
 
         `clock` gives nanoseconds in place of the clock that the program type names. `budget` is how many instructions a run may execute; code that counts
-        them has one, all that a number holds where none is named. Raises `ArgumentError` where the maps are
+        them has one, all that a number holds where none is named; `time` how many nanoseconds, for code that looks at the time. Raises `ArgumentError` where the maps are
         not such as the program was compiled for, or it does not count.
         """
         if budget is not None and not self.options.counts:
             raise ArgumentError("the code counts no instructions: compile it with that option for a budget")
-        return NativeInstance(self, maps, clock, U64 if budget is None else budget)
+        if time is not None and not self.options.times:
+            raise ArgumentError("the code does not look at the time: compile it with that option")
+        return NativeInstance(
+            self, maps, clock, U64 if budget is None else budget, U64 if time is None else time
+        )
 
 
 class NativeInstance:
@@ -92,7 +100,7 @@ class NativeInstance:
     """
 
     def __init__(
-        self, native: NativeProgram, maps: Sequence[BpfMap], clock: Clock | None, budget: int
+        self, native: NativeProgram, maps: Sequence[BpfMap], clock: Clock | None, budget: int, time: int
     ) -> None:
         self._program, self._type = native.program, native.type
         self._check(maps)
@@ -101,7 +109,9 @@ class NativeInstance:
         for map in self.maps:
             # Whoever else works on a map, Python included, now keeps to the locks of native code.
             map.use(NativeOperations(map))
-        self._host: Final = Host(self._type, self.maps, clock, budget, native.program.byteorder, native.moves)
+        self._host: Final = Host(
+            self._type, self.maps, clock, budget, native.program.byteorder, native.moves, time
+        )
         context = self._type.context
         self._zeros = (ctypes.c_char * (context.size if context else 1))()
         self._writes_context = context is not None and any(field.writable for field in context.fields)
@@ -296,9 +306,11 @@ class NativeInstance:
         code, pc = unpack_site(state.site)
         address, failure = state.trap_address, state.failure
         state.clear()
-        if failure is None and code is TrapCode.BUDGET:
+        if failure is None and code in (TrapCode.BUDGET, TrapCode.TIME):
             used = self._host.budget - address
             message = f"still running after {used} instructions"
+            if code is TrapCode.TIME:
+                message += f", when its {self._host.time / 1e9:g} s were over"
             return BudgetExceeded(message, used, program=self._program.name, pc=pc)
         if failure is None:
             wrong_access = code in (TrapCode.ACCESS, TrapCode.MISALIGNED, TrapCode.MAP, TrapCode.CALLEE)
@@ -324,7 +336,7 @@ class NativeInstance:
                 return f"helper argument {address:#x} is not the map that was proved"
             case TrapCode.CALLEE:
                 return f"call through a register that holds {address:#x}, which is no function"
-            case TrapCode.PYTHON | TrapCode.BUDGET:
+            case TrapCode.PYTHON | TrapCode.BUDGET | TrapCode.TIME:
                 raise AssertionError(code)
 
 

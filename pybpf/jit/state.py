@@ -11,6 +11,7 @@ Code holds no address itself, so an object file can be kept on disk and loaded a
     48  maps      the blocks of maps 0, 1, ...
      *  edges     where the metadata in front of the packet begins, the packet itself, and what is
                   behind it: offsets from where it arrived, for programs that move it (`edge`)
+     *  time      nanoseconds that a run may take, for code that looks at the time (`edge`)
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ CONTEXT: Final = 24
 HELPER: Final = 32
 BUDGET: Final = 40
 MAPS: Final = 48
-META, HEAD, END = range(3)
+META, HEAD, END, TIME = range(4)
 
 
 def edge(which: int, maps: int) -> int:
-    """Where the state of a program with so many maps has an edge of the packet: META, HEAD or END."""
+    """Where the state of a program with so many maps has an edge of the packet, META, HEAD or END, or TIME."""
     return MAPS + 8 * (maps + which)
 
 
@@ -48,6 +49,7 @@ class TrapCode(IntEnum):
     PYTHON = 6  # a function of the host's raised an exception
     CALLEE = 7  # a register that holds no function is called
     BUDGET = 8  # the next instructions are more than the budget; the address is how many were left
+    TIME = 9  # the time is over; the address is how many instructions were left
 
 
 def site(code: TrapCode, pc: int) -> int:
@@ -69,9 +71,11 @@ class RunState:
 
     __slots__ = ("_context", "_words", "address", "failure")
 
-    def __init__(self, clock: int, helper: int, maps: Sequence[int], budget: int = 0) -> None:
+    def __init__(self, clock: int, helper: int, maps: Sequence[int], budget: int = 0, time: int = 0) -> None:
         """Addresses of the host's functions, 0 for none, and of the maps' blocks."""
-        self._words = (ctypes.c_uint64 * (MAPS // 8 + len(maps) + 3))(0, 0, clock, 0, helper, budget, *maps)
+        self._words = (ctypes.c_uint64 * (MAPS // 8 + len(maps) + 4))(
+            0, 0, clock, 0, helper, budget, *maps, 0, 0, 0, time
+        )
         self.address = ctypes.addressof(self._words)
         self.failure: BaseException | None = None
 
@@ -98,12 +102,12 @@ class RunState:
     @property
     def edges(self) -> tuple[int, int, int]:
         """META, HEAD and END of the run."""
-        meta, head, end = (signed(word, 64) for word in self._words[-3:])
+        meta, head, end = (signed(word, 64) for word in self._words[-4:-1])
         return meta, head, end
 
     @edges.setter
     def edges(self, edges: tuple[int, int, int]) -> None:
-        self._words[-3:] = [edge & U64 for edge in edges]
+        self._words[-4:-1] = [edge & U64 for edge in edges]
 
     def stop(self, site: int, failure: BaseException) -> None:
         """End the run under way when control returns to it."""

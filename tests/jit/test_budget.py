@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, assume, given, settings
 
 import pybpf
 from pybpf import (
+    ArgumentError,
     BudgetExceeded,
     Facts,
     Instance,
@@ -144,3 +145,78 @@ def test_nothing_is_counted_where_the_budget_is_what_was_proved():
 def test_code_that_does_not_count_has_no_budget():
     with pytest.raises(pybpf.ArgumentError, match="the code counts no instructions"):
         jit.compile(verified(LOOP), Level.QUICK).bind(budget=5)
+
+
+# Time
+
+
+@pytest.mark.parametrize("engine", ["interpreter", "quick", "full"])
+def test_time_that_is_over_stops_a_run_however_it_is_run(engine):
+    """None at all: no run begins. The program would end at once."""
+    fw = timed(verified("r0 = 5\n exit"), engine, 0)
+    for run in (fw.run, fw.call, lambda packet: fw.run_batch([packet])):
+        with pytest.raises(
+            BudgetExceeded, match=r"pc 0: .*still running after 0 instructions, when its 0 s were over"
+        ):
+            run(b"a")
+    with pytest.raises(BudgetExceeded, match=r"packet 0: .*over"):
+        fw.run_batch(PacketBatch.from_packets([b"a", b"b"]))
+
+
+@pytest.mark.parametrize("engine", ["interpreter", "quick", "full"])
+def test_a_run_that_does_not_end_is_stopped_in_time(engine):
+    """As if a verifier had accepted it. The next run has all of its time again."""
+    program = Program.from_asm("l:\n if r2 != 0 goto l\n r0 = 7\n exit", XDP.name)
+    proof = VerifiedProgram(program, replace(XDP, entry=MEMORY.entry), Facts(reached=frozenset(program.code)))
+    if engine == "interpreter":
+        proof = replace(
+            proof, type=replace(proof.type, policy=replace(proof.type.policy, max_instructions=1 << 40))
+        )
+    fw = timed(proof, engine, 0.05)
+    for _ in range(2):
+        with pytest.raises(
+            BudgetExceeded, match=r"still running after \d+ instructions, when its 0.05 s were over"
+        ) as raised:
+            fw.run(b"a")
+        assert raised.value.used > 1000
+        assert fw.call(b"") == 7
+
+
+@pytest.mark.parametrize("level", Level)
+@pytest.mark.parametrize("text", [BRANCHES, LOOP, CALLS], ids=["branches", "loop", "calls"])
+@pytest.mark.parametrize("packet", [b"", b"aa", b"a\0"])
+def test_instructions_are_counted_beside_the_time(text, packet, level):
+    proof = verified(text)
+    outcome = Interpreter(proof.program, MEMORY, seconds=3600).run(packet)
+    native = jit.compile(proof, level, Options(counts=True, times=True))
+    for budget in (outcome.executed, 1 << 20, None):
+        assert native.bind(budget=budget, time=3600 * 10**9).run(bytearray(packet)) == outcome.value
+    for budget in range(outcome.executed):
+        with pytest.raises(BudgetExceeded, match=r"after \d+ instructions$") as raised:
+            native.bind(budget=budget, time=3600 * 10**9).run(bytearray(packet))
+        assert raised.value.used <= budget
+
+
+def test_more_instructions_than_between_two_looks_at_the_clock():
+    text = "r0 = 0\n r3 = 0\nl:\n r0 += r3\n r3 += 1\n if r3 < 100000 goto l\n exit"
+    expected = sum(range(100000))
+    for engine in ("interpreter", "quick", "full"):
+        assert timed(verified(text), engine, 3600).call(b"") == expected
+
+
+def test_programs_that_tell_the_time_themselves_are_timed():
+    proof = pybpf.verify(Program.from_asm("call ktime_get_ns\n exit", "xdp"))
+    for engine in ("interpreter", "quick", "full"):
+        assert timed(proof, engine, 3600).call(b"") > 0
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf"), 1 << 40])
+def test_time_that_nobody_can_give(seconds):
+    with pytest.raises(ArgumentError, match="seconds"):
+        pybpf.instantiate(verified(LOOP), seconds=seconds)
+
+
+def timed(proof: VerifiedProgram, engine: str, seconds: float) -> Instance:
+    if engine == "interpreter":
+        return pybpf.instantiate(proof, engine="interpreter", seconds=seconds)
+    return pybpf.instantiate(proof, level=engine, seconds=seconds)  # type: ignore[arg-type]
