@@ -10,6 +10,7 @@ import threading
 import warnings
 import weakref
 from collections import deque
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -66,7 +67,7 @@ class _Background:
 
     def add(self, native: NativeProgram, source: ProgramSource) -> None:
         with self._lock:
-            self._pending.append((weakref.ref(native), source))
+            self._pending.append((weakref.ref(native, self._drop), source))
             if self._thread is None:
                 thread = threading.Thread(target=self._work, name="pybpf-optimise")
                 try:
@@ -75,6 +76,13 @@ class _Background:
                     self._pending.clear()
                 else:
                     self._thread = thread
+
+    def _drop(self, dead: weakref.ref[NativeProgram]) -> None:
+        """Forget the source of a program that nobody holds any more. This may come at any moment, with the lock held too: so without it."""
+        for entry in list(self._pending):
+            if entry[0] is dead:
+                with suppress(ValueError):  # the thread has just taken it
+                    self._pending.remove(entry)
 
     def wait(self) -> None:
         thread = self._thread
