@@ -41,29 +41,25 @@ def callees(program: Program) -> dict[int, int]:
         i.op.kind is Kind.LOAD_IMM64 and program.function_at(pc) is not None for pc, i in code.items()
     ):
         return {}
-    pcs = sorted(code)
-    return {
-        pc: callee
-        for position, pc in enumerate(pcs)
-        if code[pc].op.kind is Kind.CALL and (callee := _loaded(program, pcs[:position])) is not None
-    }
-
-
-def _loaded(program: Program, before: list[int]) -> int | None:
-    register = _FUNCTION_ARGUMENT
-    for pc in reversed(before):
-        instruction = program.code[pc]
+    found: dict[int, int] = {}
+    functions: dict[int, int] = {}  # what registers hold by the lines so far, where that is a function
+    for pc in sorted(code):
+        instruction = code[pc]
         kind = instruction.op.kind
-        if kind is Kind.EXIT or (register < 6 and kind in (Kind.CALL, Kind.CALL_LOCAL, Kind.CALL_REGISTER)):
-            return None
-        if writes(instruction) != register:
-            continue
-        if (function := program.function_at(pc)) is not None:
-            return function
-        if not _moves(instruction):
-            return None
-        register = instruction.src
-    return None
+        if kind is Kind.CALL and _FUNCTION_ARGUMENT in functions:
+            found[pc] = functions[_FUNCTION_ARGUMENT]
+        written = writes(instruction)
+        if kind is Kind.EXIT:
+            functions.clear()
+        elif kind in (Kind.CALL, Kind.CALL_LOCAL, Kind.CALL_REGISTER):
+            functions = {register: entry for register, entry in functions.items() if register >= 6}
+        elif written is not None:
+            held = functions.get(instruction.src) if _moves(instruction) else program.function_at(pc)
+            if held is not None:
+                functions[written] = held
+            else:
+                functions.pop(written, None)
+    return found
 
 
 def _moves(instruction: Instruction) -> bool:

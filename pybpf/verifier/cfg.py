@@ -6,6 +6,8 @@ off the end, every instruction can be reached, functions do not call themselves.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -72,17 +74,24 @@ class Graph:
     @property
     def executed_again(self) -> frozenset[int]:
         """The slots that one run may execute more than once: in loops, and in functions called from more than one place."""
-        calls: dict[int, int] = {}
-        again: set[int] = set()
+        calls: Counter[int | None] = Counter()
+        again: set[int | None] = set()
         for function in self.functions.values():
+            ends = {block.pcs[-1]: block for block in function.blocks.values()}
             for pc, callee in self._calls(function):
-                block = next(b for b in function.blocks.values() if pc in b.pcs)
-                calls[callee] = calls.get(callee, 0) + 1
-                if block.loops or calls[callee] > 1:
+                calls[callee] += 1
+                if ends[pc].loops:
                     again.add(callee)
+        if calls[None]:
+            calls.update(self.addressed)
+        again.update(callee for callee, times in calls.items() if times > 1)
         work = list(again)
         while work:
-            for _, callee in self._calls(self.functions[work.pop()]):
+            caller = work.pop()
+            called: Iterable[int | None] = self.addressed
+            if caller is not None:
+                called = (callee for _, callee in self._calls(self.functions[caller]))
+            for callee in called:
                 if callee not in again:
                     again.add(callee)
                     work.append(callee)
@@ -93,12 +102,12 @@ class Graph:
                     slots.update(block.pcs)
         return frozenset(slots)
 
-    def _calls(self, function: Function) -> Iterator[tuple[int, int]]:
-        """The calls of a function and whom they may be of: through a register, any function whose address is taken."""
+    @staticmethod
+    def _calls(function: Function) -> Iterator[tuple[int, int | None]]:
+        """The calls of a function and whom they are of, None where it may be any function whose address is taken."""
         yield from function.calls.items()
         for pc in function.register_calls:
-            for callee in self.addressed:
-                yield pc, callee
+            yield pc, None
 
 
 def build(program: Program) -> Graph:
@@ -116,11 +125,12 @@ def build(program: Program) -> Graph:
             addressed.add(_checked(code, pc, function_at, "function reference"))
     starts = sorted(called | addressed)
     callbacks = callees(program)
-    last = max(code)
+    pcs = sorted(code)
     functions: dict[int, Function] = {}
     back_edges: list[tuple[int, int]] = []
-    for entry, end in zip(starts, [*starts[1:], last + 1], strict=True):
-        functions[entry] = function = _function(code, entry, end, callbacks)
+    for entry, end in zip(starts, [*starts[1:], pcs[-1] + 1], strict=True):
+        own = pcs[bisect_left(pcs, entry) : bisect_left(pcs, end)]
+        functions[entry] = function = _function(code, own, end, callbacks)
         back_edges += _order(function)
     _no_recursion(functions)
     return Graph(functions, tuple(back_edges), frozenset(addressed), callbacks)
@@ -146,10 +156,10 @@ def _checked(code: Mapping[int, Instruction], pc: int, target: int, what: str) -
 
 
 def _function(
-    code: Mapping[int, Instruction], entry: int, end: int, callbacks: Mapping[int, int]
+    code: Mapping[int, Instruction], pcs: list[int], end: int, callbacks: Mapping[int, int]
 ) -> Function:
-    """The blocks of the function in [entry, end)."""
-    pcs = [pc for pc in sorted(code) if entry <= pc < end]
+    """The blocks of the function of these slots, which ends before `end`."""
+    entry = pcs[0]
     function = Function(entry)
     leaders = {entry}
     after: dict[int, tuple[int, ...]] = {}
@@ -239,7 +249,11 @@ def _order(function: Function) -> list[tuple[int, int]]:
             continue
         components = _components(blocks, members, entry)
         if len(components) > 1:
-            work += [(part, entry if entry in part else _first(blocks, part, members)) for part in components]
+            entered = _entered(blocks, members, components)
+            work += [
+                (part, entry if entry in part else first)
+                for part, first in zip(components, entered, strict=True)
+            ]
             continue
         if len(blocks[entry].loops) == MAX_LOOP_DEPTH:
             message = f"loops nest deeper than {MAX_LOOP_DEPTH}"
@@ -248,18 +262,21 @@ def _order(function: Function) -> list[tuple[int, int]]:
             blocks[start].loops += (entry,)
         blocks[entry].position = position
         position += 1
-        rest = members - {entry}
-        work += [(part, _first(blocks, part, members)) for part in _components(blocks, rest, None)]
+        components = _components(blocks, members - {entry}, None)
+        work += zip(components, _entered(blocks, members, components), strict=True)
     return _back_edges(function)
 
 
-def _first(blocks: Mapping[int, Block], part: set[int], members: set[int]) -> int:
-    """Where a component is entered: the first block, by address, that something outside it jumps to."""
-    if len(part) == 1:
-        return next(iter(part))
-    outside = members - part
-    entered = {s for start in outside for s in blocks[start].successors if s in part}
-    return min(entered or part)
+def _entered(blocks: Mapping[int, Block], members: set[int], components: list[set[int]]) -> list[int]:
+    """Where each component is entered: the first block, by address, that another of the members jumps to."""
+    part_of = {start: number for number, part in enumerate(components) for start in part}
+    first: dict[int, int] = {}
+    for start in members:
+        for successor in blocks[start].successors:
+            number = part_of.get(successor)
+            if number is not None and number != part_of.get(start):
+                first[number] = min(successor, first.get(number, successor))
+    return [first[number] if number in first else min(part) for number, part in enumerate(components)]
 
 
 def _components(blocks: Mapping[int, Block], members: set[int], entry: int | None) -> list[set[int]]:

@@ -89,6 +89,7 @@ class Checker:
         self._cells: list[Cell] = [self._cell(claim) for claim in certificate.cells]
         self._ranking: dict[Place, set[Order]] = {}
         self._note_rankings(certificate.loops)
+        self._check_names()
 
     def run(self) -> int:
         """Check everything. Raises `CertificateError`."""
@@ -107,6 +108,28 @@ class Checker:
         if len(ways) < len(self.points):
             self._fail(f"{len(self.points) - len(ways)} points are never reached")
         return [way for source in ways.values() for way in source]
+
+    def _check_names(self) -> None:
+        """No claim is about what an instruction defines, which has another value when the instruction is walked again. Bytes have no
+        such claim; a certificate that was put together otherwise may.
+        """
+        names: set[object] = set()
+        for claim in self.certificate.cells:
+            values = (claim,) if isinstance(claim, NumberClaim | PointerClaim) else (v for *_, v in claim)
+            for value in values:
+                if isinstance(value, NumberClaim):
+                    names |= bases_of(value.form[0]) if value.form else set()
+                else:
+                    names |= {
+                        *bases_of(value.atoms or ()),
+                        value.null,
+                        value.object and value.object.reference,
+                    }
+        for point in self.points:
+            names |= point.held.union(*map(bases_of, point.proofs))
+        wrong = next((name for name in names if isinstance(name, tuple)), None)
+        if wrong is not None:
+            self._fail(f"a claim is about {wrong}, which is no name of a certificate's own")
 
     # Points
 

@@ -108,8 +108,10 @@ def _frame_pointers(
     blocks = function.blocks
     # In the order of visit, so that what can reach a block mostly has been seen before it.
     work = [(blocks[function.entry].position, function.entry)]
+    queued = {function.entry}
     while work:
         entry = heapq.heappop(work)[1]
+        queued.discard(entry)
         pointers = dict(start[entry])
         block = blocks[entry]
         for pc in block.pcs:
@@ -119,9 +121,9 @@ def _frame_pointers(
             new = dict(pointers) if old is None or old == pointers else _merged(old, pointers)
             if new != old:
                 start[successor] = new
-                waiting = (blocks[successor].position, successor)
-                if waiting not in work:
-                    heapq.heappush(work, waiting)
+                if successor not in queued:
+                    queued.add(successor)
+                    heapq.heappush(work, (blocks[successor].position, successor))
     return {entry: (pointers, function.blocks[entry]) for entry, pointers in start.items()}
 
 

@@ -122,9 +122,15 @@ def movers(program: Program, graph: Graph, helpers: Mapping[int, Helper]) -> fro
                 helper = helpers.get(instruction.imm) if instruction.op.kind is Kind.CALL else None
                 if helper is not None and "packet" in helper.effects:
                     moving.add(entry)
-    callers = [(entry, callee) for entry, f in graph.functions.items() for callee in f.calls.values()]
-    while more := {caller for caller, callee in callers if callee in moving} - moving:
+    callers: dict[int, set[int]] = {}
+    for entry, function in graph.functions.items():
+        for callee in function.calls.values():
+            callers.setdefault(callee, set()).add(entry)
+    work = list(moving)
+    while work:
+        more = callers.get(work.pop(), set()) - moving
         moving |= more
+        work += more
     return frozenset(moving)
 
 

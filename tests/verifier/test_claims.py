@@ -9,6 +9,7 @@ import pytest
 
 import pybpf
 from pybpf import Certificate, CertificateError, Program, VerifiedProgram
+from pybpf.isa import Kind
 from pybpf.program_types import get
 from pybpf.semantics import U32, U64
 from pybpf.verifier.certificate import (
@@ -24,7 +25,7 @@ from pybpf.verifier.scalar import Numbers
 from pybpf.verifier.values import LENGTH, METADATA, Form, Object, Target
 from pybpf.verifier.view import top
 
-QUESTION = ("at", 99)
+QUESTION = 99
 
 TWO_WAYS = """
     .type xdp
@@ -512,3 +513,89 @@ def test_a_cell_moves_since_the_visit_of_the_same_head() -> None:
     loop = Loop(frozenset({1, 2, 3}), 3, 1, "u", rising=True)
     with pytest.raises(CertificateError, match="not known to move one way"):
         pybpf.check(program, Certificate(fingerprint(program), scalars, cells, points, Edge(0), (loop,)))
+
+
+def test_claims_are_not_about_what_instructions_define() -> None:
+    """By the name of a load that is still to come, a byte that was loaded before would count as checked when that one is."""
+    text = """
+        .type filter
+        .map table array key=4 value=16 entries=1
+          r6 = r1
+          r7 = r2
+          r0 = 0
+          if r2 < 2 goto out
+          r9 = *(u8 *)(r1 + 0)
+          *(u32 *)(r10 - 4) = 0
+          r2 = r10
+          r2 += -4
+          r1 = table ll
+          call map_lookup
+          if r7 == 77 goto out
+          r8 = r0
+          r1 = *(u8 *)(r6 + 1)
+          r2 = r9
+          if {checked} > 3 goto out
+          r8 += r9
+          r0 = *(u8 *)(r8 + 0)
+        out:
+          r0 = 0
+          exit
+    """
+    certificate = certified(text.format(checked="r2")).certificate
+    unsafe = pybpf.assemble(text.format(checked="r1"))
+    assert certificate is not None
+    (load,) = (pc for pc, i in unsafe.code.items() if i.op.kind is Kind.LOAD and i.offset == 1)
+    (first,) = (pc for pc, i in unsafe.code.items() if i.op.kind is Kind.LOAD and i.dst == 9)
+    (name,) = (n for point in certificate.points for edge in point.edges for n in edge.names)
+
+    def renamed(claim: Any) -> Any:
+        return (
+            claim._replace(form=((("at", load),), 0)) if claim == claim._replace(form=((name,), 0)) else claim
+        )
+
+    cells = tuple(renamed(claim) if isinstance(claim, NumberClaim) else claim for claim in certificate.cells)
+    points = tuple(
+        replace(
+            point,
+            edges=tuple(
+                replace(edge, names={("at", load): ((("at", first),), 0)} if edge.names else {})
+                for edge in point.edges
+            ),
+        )
+        for point in certificate.points
+    )
+    wrong = replace(certificate, program=fingerprint(unsafe), cells=cells, points=points)
+    with pytest.raises(CertificateError, match="no name of a certificate's own"):
+        pybpf.check(unsafe, wrong)
+
+
+def test_what_is_still_held_may_have_no_call() -> None:
+    """A point says that something is held, and not which call gave it: the program is refused for it all the same."""
+    text = """
+        .type tc
+          *(u64 *)(r10 - 16) = 0
+          *(u64 *)(r10 - 8) = 0
+          r2 = r10
+          r2 += -16
+          r3 = 12
+          r4 = -1
+          r5 = 0
+          call sk_lookup_tcp
+          if r0 == 0 goto out
+          r1 = r0
+          call {release}
+        out:
+          r0 = 0
+          exit
+    """
+    certificate = certified(text.format(release="sk_release")).certificate
+    unsafe = pybpf.assemble(text.format(release="sk_fullsock"))
+    assert certificate is not None
+    points = list(certificate.points)
+    (acquired,) = (number for number, point in enumerate(points) if point.held)
+    points[acquired] = replace(points[acquired], edges=(Edge(len(points)),))
+    end = points[certificate.points[acquired].edges[0].target]
+    points.append(replace(end, held=points[acquired].held))
+    wrong = replace(certificate, program=fingerprint(unsafe), points=tuple(points))
+    with pytest.raises(CertificateError, match="what a call before gave is not given back"):
+        pybpf.check(unsafe, wrong.to_bytes())

@@ -30,6 +30,16 @@ FOUND_ELSEWHERE = {"callback moves an address out of the frame"}
 """Turns of a loop that differ in dead cells alone are followed one by one, and the first that is wrong is found on its own way."""
 
 
+FORGOTTEN = {
+    "a number stands for an address on another path where no more than safety is asked": (
+        "rejected",
+        "pointer-arithmetic",
+        5,
+    )
+}
+"""What is accepted only because a number does not matter, and what is said where all do."""
+
+
 def everything_lives(program: Program, graph: Graph, *_: Any) -> dict[int, Live]:
     """No cell is ever dropped, no number ever forgotten."""
     starts = {start for function in graph.functions.values() for start in function.blocks}
@@ -41,6 +51,9 @@ def test_verdicts_do_not_depend_on_liveness(case: Case, monkeypatch: pytest.Monk
     """A cell that was dropped and is read would make a safe program be refused; one that is kept changes nothing."""
     monkeypatch.setattr(pybpf.verifier.verification, "live_at_entry", everything_lives)
     said = case.said()
+    if case.name in FORGOTTEN:
+        assert said == FORGOTTEN[case.name]
+        return
     assert said[0] == case.verdict
     if case.name not in FOUND_ELSEWHERE:
         assert said == (case.verdict, case.reason, case.pc)
