@@ -92,7 +92,9 @@ class Branches:
             Target.PACKET_END,
             Target.PACKET_META,
         }
-        if instruction.op.width == 64 and (both_packet or (zero and instruction.op.code in ("jeq", "jne"))):
+        code = instruction.op.code
+        ordered = both_packet and code != "jset"
+        if instruction.op.width == 64 and (ordered or (zero and code in ("jeq", "jne"))):
             return
         raise Refusal("pointer-leak", f"pointer leak: {name_of(pointers[0])} compared with a number")
 

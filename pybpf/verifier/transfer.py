@@ -76,7 +76,10 @@ class Transfer:
         self.recorder = recorder
         self.again = again
         self.ahead = ahead
-        self.length = values.defined(values.numbers.unsigned(type_.minimum_length, MAX_PACKET), LENGTH)
+        # A packet that helpers may shorten keeps no least length.
+        moves = any("packet" in helper.effects for helper in type_.helpers.values())
+        least = 0 if moves else type_.minimum_length
+        self.length = values.defined(values.numbers.unsigned(least, MAX_PACKET), LENGTH)
         self.arithmetic = Arithmetic(values, type_.policy, self.length)
         self.prover = Prover(program, type_, values)
         self.calls = Calls(program, type_, values, recorder, self.prover, self)
@@ -238,6 +241,11 @@ class Transfer:
         def step(state: State) -> None:
             if not self.type.packet_loads:
                 raise Refusal("packet-load", f"a {self.type.name} program may not use {name}")
+            if state.frames and self.type.context is not None:
+                # Behind the packet's end Linux ends the function alone, which then gives 0 (gen_ld_abs in net/core/filter.c).
+                raise self.calls.unsupported(
+                    pc, f"{name} inside a function is not supported", "packet-load-in-function"
+                )
             if self.type.context is not None and not self.calls.is_context(self.read(state, 6)):
                 raise Refusal(
                     "packet-load", f"r6 of {name} must be the context", known=f"r6 = {state.cells[6]!r}"
