@@ -7,6 +7,7 @@ pointer with the packet's end or of a number with the packet's length.
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Final
 
 from pybpf.instruction import Instruction
@@ -38,8 +39,27 @@ _MAYBE_NULL_TO_LINUX: Final = frozenset(
 )
 """What is never null, and of which Linux does not use that (reg_not_null in kernel/bpf/verifier.c)."""
 
+_ORDER: Final = {
+    "jeq": operator.eq, "jne": operator.ne,
+    "jgt": operator.gt, "jge": operator.ge, "jlt": operator.lt, "jle": operator.le,
+    "jsgt": operator.gt, "jsge": operator.ge, "jslt": operator.lt, "jsle": operator.le,
+}  # fmt: skip
+"""What a condition says of two numbers of which both orders agree."""
+
 _EXACT: Final = 1 << 62
 """Numbers below this are what they seem: no sum of a few of them with small offsets has wrapped."""
+
+
+def _in_order(code: str, apart: int, a: Scalar, b: Scalar) -> bool:
+    """Whether two numbers of which one is the other plus `apart` compare as that does with 0: they do where neither wraps, in the order
+    of the comparison. That they are not equal is true of any.
+    """
+    if code in ("jeq", "jne"):
+        return True
+    x, y = a.wide, b.wide
+    if code.startswith("js"):
+        return max(-x.smin, x.smax, -y.smin, y.smax, abs(apart)) < _EXACT
+    return max(x.umax, y.umax, abs(apart)) < _EXACT
 
 
 class Contradiction(Exception):
@@ -155,13 +175,12 @@ class Branches:
     def _assume_numbers(
         self, state: State, code: str, instruction: Instruction, left: Number, right: Number
     ) -> None:
-        if (
-            left.form is not None
-            and left.form == right.form
-            and code in ("jne", "jgt", "jlt", "jsgt", "jslt")
-        ):
-            raise Contradiction
         width = instruction.op.width
+        if left.form and right.form and left.form[0] == right.form[0]:
+            apart = left.form[1] - right.form[1]
+            known = not apart or (width == 64 and _in_order(code, apart, left.scalar, right.scalar))
+            if known and code in _ORDER and not _ORDER[code](apart, 0):
+                raise Contradiction
         pair = self.numbers.refine(code, width, left.scalar, right.scalar)
         if pair is None:
             raise Contradiction

@@ -7,7 +7,7 @@ each state behind it the node that covered it is asked for the sums that its unk
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -45,6 +45,7 @@ from pybpf.verifier.values import (
     Form,
     Number,
     Pieces,
+    Pointer,
     Value,
     Values,
     bases_of,
@@ -77,7 +78,7 @@ class _Certifier:
         self._names: dict[Atom, int] = {}
         self._scalars: dict[ScalarClaim, int] = {}
         self._cells: dict[CellClaim, int] = {}
-        self._translated: dict[tuple[Cell, bool], int] = {}
+        self._translated: dict[tuple[Cell, frozenset[Atoms]], int] = {}
 
     def certificate(self) -> Certificate:
         points = [self._point(node) for node in self.nodes]
@@ -110,12 +111,18 @@ class _Certifier:
     def _point(self, node: Node) -> Point:
         state = node.state
         frames = [*(frame.cells for frame in state.frames), state.cells]
+        sums = {atoms for frame in frames for cell in frame for atoms in _sums(cell)}
+        fixed = _KEPT | state.tags | node.tags
+        free = _free_sums(sums.union(state.proofs), fixed)
+        known = fixed.union(*map(bases_of, sums - free))
+        # What is proved about unknowns that nothing holds any more is of no use, and hard to find again.
+        proofs = {
+            self._sum(atoms, free): size
+            for atoms, size in state.proofs.items()
+            if (atoms in sums if atoms in free else bases_of(atoms) <= known)
+        }
         cells = [
-            {
-                index: self._cell(cell, node.kept | node.tags)
-                for index, cell in enumerate(frame)
-                if cell is not None
-            }
+            {index: self._cell(cell, free) for index, cell in enumerate(frame) if cell is not None}
             for frame in frames
         ]
         ghosts = None
@@ -125,31 +132,30 @@ class _Certifier:
             place=node.place,
             cells=cells[-1],
             frames=tuple(cells[:-1]),
-            proofs={self._sum(atoms): size for atoms, size in state.proofs.items()},
+            proofs=proofs,
             held=frozenset(map(self._name, sorted(state.held, key=repr))),
             visits=tuple(self.number[visit] for visit in state.visits),
             ghosts=ghosts,
         )
 
-    def _cell(self, cell: Cell, kept: frozenset[Atom]) -> int:
+    def _cell(self, cell: Cell, free: frozenset[Atoms]) -> int:
         assert cell is not None
-        related = cell.bases <= kept
-        position = self._translated.get((cell, related))
+        key = cell, free.intersection(_sums(cell))
+        position = self._translated.get(key)
         if position is None:
             claim: CellClaim
             if isinstance(cell, Pieces):
-                claim = tuple((first, size, self._value(v, kept)) for first, size, v in cell.parts)
+                claim = tuple((first, size, self._value(v, free)) for first, size, v in cell.parts)
             else:
-                claim = self._value(cell, kept)
-            position = self._cells.setdefault(claim, len(self._cells))
-            self._translated[cell, related] = position
+                claim = self._value(cell, free)
+            position = self._translated[key] = self._cells.setdefault(claim, len(self._cells))
         return position
 
-    def _value(self, value: Value, kept: frozenset[Atom]) -> NumberClaim | PointerClaim:
+    def _value(self, value: Value, free: frozenset[Atoms]) -> NumberClaim | PointerClaim:
         if isinstance(value, Number):
-            form = None if value.form is None else (self._related(value, value.form[0], kept), value.form[1])
+            form = None if value.form is None else (self._sum(value.form[0], free), value.form[1])
             return NumberClaim(self._scalar(value.scalar), form)
-        atoms = None if value.atoms is None else self._related(value, value.atoms, kept)
+        atoms = None if value.atoms is None else self._sum(value.atoms, free)
         object = self.values.object_of(value)
         if object is not None and object.reference is not None:
             object = object._replace(reference=self._name(object.reference))
@@ -158,12 +164,9 @@ class _Certifier:
         number = 0 if object is not None else value.number
         return PointerClaim(value.target, number, object, value.offset, variable, atoms, null)
 
-    def _related(self, value: Value, atoms: Atoms, kept: frozenset[Atom]) -> Atoms:
-        """The sum that a value is. With an unknown in it that nothing else is related to, it is an unknown itself."""
-        alone = not value.bases <= kept and (len(atoms) > 1 or _is_shift(atoms[0]))
-        return (self._name(("sum", value)),) if alone else self._sum(atoms)
-
-    def _sum(self, atoms: Atoms) -> Atoms:
+    def _sum(self, atoms: Atoms, free: frozenset[Atoms]) -> Atoms:
+        if atoms in free:
+            return (self._name(("sum", atoms)),)
         return renamed(atoms, {base: self._name(base) for base in sorted(bases_of(atoms) - _KEPT, key=repr)})
 
     def _scalar(self, scalar: Scalar) -> int:
@@ -189,6 +192,26 @@ class _Certifier:
                 else:
                     return edge
         raise InternalError(f"no certificate: no state holds the one at pc {place[1]}: {'; '.join(reasons)}")
+
+
+def _sums(cell: Cell) -> Iterator[Atoms]:
+    """The sums of unknowns that the values in a cell are."""
+    for _, _, value in parts_of(cell):
+        atoms = value.atoms if isinstance(value, Pointer) else value.form[0] if value.form else None
+        if atoms:
+            yield atoms
+
+
+def _free_sums(sums: Iterable[Atoms], fixed: frozenset[Atom]) -> frozenset[Atoms]:
+    """The sums, of several unknowns or shifted, that may be any number, since one of their unknowns is in no other sum: each may
+    as well be an unknown itself, and then says less of how it came about, which the state that arrives may not know.
+    """
+    found: dict[Atom, set[Atoms]] = {}
+    for atoms in sums:
+        for base in bases_of(atoms):
+            found.setdefault(base, set()).add(atoms)
+    alone = (next(iter(those)) for base, those in found.items() if len(those) == 1 and base not in fixed)
+    return frozenset(atoms for atoms in alone if len(atoms) > 1 or _is_shift(atoms[0]))
 
 
 def _walked(node: Node) -> Node:

@@ -335,6 +335,8 @@ class Exploration:
             done = self._done.get((place, state.visits), [])
             if self.effort.unroll is not None and len(done) >= self.effort.unroll:
                 state, widened = self._widen(place, state, live, done), True
+                # Where a pointer may now be anywhere, nothing is left of what was proved about where it was.
+                self.forgetting.forget_proofs(state)
                 self.joined = joined = True
             self.lattice.name_numbers(state, ("head", place[1], len(self._exact)))
             live = self.forgetting.pick(place[1])(state.cells)

@@ -99,9 +99,9 @@ class Forgetting:
                 cells[index] = kept[cell]
         state.cells = cells
         if state.proofs:
-            self._forget_proofs(state)
+            self.forget_proofs(state)
 
-    def _forget_proofs(self, state: State) -> None:
+    def forget_proofs(self, state: State) -> None:
         """What was proved behind sums of which no unknown is left, and what `lasting` lets go."""
         cells = [cell for cell in state.cells if cell is not None]
         for frame in state.frames:
