@@ -77,13 +77,17 @@ class Callbacks:
         self.values = transfer.values
 
     def begin(self, pc: int, state: State) -> None:
-        """Before the first turn: r5 becomes the number of turns that there may be."""
+        """Before the first turn: r5 becomes the number of turns that there may be. Where r1 is nothing that tells it, the call is not proved."""
+        helper = self.transfer.type.helpers.get(self.transfer.program.code[pc].imm)
+        loops = helper is not None and helper.name == "loop"
         numbers = self.values.numbers
         first, count = state.cells[1], None
-        if isinstance(first, Number):
-            cut = numbers.alu("mov", 32, numbers.constant(0), first.scalar)
+        if loops and first is not None:
+            # An address is some number, where it may be taken for one.
+            asked = first.scalar if isinstance(first, Number) else numbers.unknown
+            cut = numbers.alu("mov", 32, numbers.constant(0), asked)
             count = self.values.defined(cut, self.transfer.define(state, pc))
-        elif isinstance(first, Pointer) and first.target is Target.MAP:
+        elif not loops and isinstance(first, Pointer) and first.target is Target.MAP:
             count = self.values.constant(self.transfer.prover.maps[first.number].max_entries)
         state.cells[_COUNT] = count
 
