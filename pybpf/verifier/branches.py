@@ -116,7 +116,8 @@ class Branches:
         ordered = both_packet and code != "jset"
         if instruction.op.width == 64 and (ordered or (zero and code in ("jeq", "jne"))):
             return
-        raise Refusal("pointer-leak", f"pointer leak: {name_of(pointers[0])} compared with a number")
+        other = right if pointers[0] is left else left
+        raise Refusal("pointer-leak", f"pointer leak: {name_of(pointers[0])} compared with {name_of(other)}")
 
     def _assume(self, state: State, code: str, instruction: Instruction, left: Value, right: Value) -> None:
         width = instruction.op.width

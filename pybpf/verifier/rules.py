@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pybpf import map_types
+from pybpf.errors import UnsupportedError
 from pybpf.instruction import Instruction
 from pybpf.isa import INCLUDED, Kind, Operand
-from pybpf.program import Program
+from pybpf.program import MapSpec, Program, RefKind
 from pybpf.program_types import Policy
 from pybpf.verifier.explain import StructureError
 
@@ -16,6 +18,25 @@ def check_rules(program: Program, policy: Policy) -> None:
         raise StructureError("too-long", message, None)
     for pc, instruction in program.code.items():
         _check(pc, instruction, policy, program.function_at(pc) is not None)
+    for pc, reference in program.references.items():
+        if reference.kind is RefKind.VALUE:
+            _check_value(pc, program.maps[program.map_number(reference.name)], reference.offset, program)
+
+
+def _check_value(pc: int, spec: MapSpec, offset: int, program: Program) -> None:
+    """A wide load may hold an address in the only value of a map, which is there at any time (Linux, resolve_pseudo_ldimm64)."""
+    type_ = map_types.TYPES.get(spec.type)
+    if type_ is not None and type_.addressable and spec.type != "array":
+        message = f"addresses in map {spec.name!r} of type {spec.type} are not supported"
+        raise UnsupportedError(message, "map-type", program=program.name, pc=pc)
+    if spec.type != "array" or spec.max_entries != 1:
+        message = f"address of the value of map {spec.name!r}, which is no array of one value"
+        raise StructureError("map-type", message, pc)
+    if not 0 <= offset < spec.value_size:
+        message = (
+            f"address of byte {offset} of the value of map {spec.name!r}, which has {spec.value_size} bytes"
+        )
+        raise StructureError("map-value-bounds", message, pc)
 
 
 def _check(pc: int, instruction: Instruction, policy: Policy, refers_to_function: bool) -> None:
