@@ -36,6 +36,7 @@ from pybpf.verifier.inclusion import NotIncluded, substituted
 from pybpf.verifier.loops import strongly_connected
 from pybpf.verifier.scalar import Scalar
 from pybpf.verifier.state import CELLS, State, parts_of, read_bytes
+from pybpf.verifier.units import is_shift, simplified
 from pybpf.verifier.values import (
     LENGTH,
     METADATA,
@@ -78,7 +79,8 @@ class _Certifier:
         self._names: dict[Atom, int] = {}
         self._scalars: dict[ScalarClaim, int] = {}
         self._cells: dict[CellClaim, int] = {}
-        self._translated: dict[tuple[Cell, frozenset[Atoms]], int] = {}
+        self._translated: dict[tuple[Cell, tuple[Atoms, ...]], int] = {}
+        self._simplified: dict[Node, Mapping[Atoms, Atoms]] = {}
 
     def certificate(self) -> Certificate:
         points = [self._point(node) for node in self.nodes]
@@ -109,53 +111,72 @@ class _Certifier:
     # Points
 
     def _point(self, node: Node) -> Point:
-        state = node.state
+        state, simple = node.state, self._simple(node)
         frames = [*(frame.cells for frame in state.frames), state.cells]
-        sums = {atoms for frame in frames for cell in frame for atoms in _sums(cell)}
-        fixed = _KEPT | state.tags | node.tags
-        free = _free_sums(sums.union(state.proofs), fixed)
-        known = fixed.union(*map(bases_of, sums - free))
-        # What is proved about unknowns that nothing holds any more is of no use, and hard to find again.
-        proofs = {
-            self._sum(atoms, free): size
-            for atoms, size in state.proofs.items()
-            if (atoms in sums if atoms in free else bases_of(atoms) <= known)
-        }
-        cells = [
-            {index: self._cell(cell, free) for index, cell in enumerate(frame) if cell is not None}
-            for frame in frames
-        ]
-        ghosts = None
-        if node.loops and node.loops[-1] == node.place:
-            ghosts = frozenset(map(self._name, sorted(node.tags - _KEPT, key=repr)))
+        known = self._fixed(node).union(
+            *(bases_of(simple[atoms]) for frame in frames for cell in frame for atoms in _sums(cell))
+        )
         return Point(
             place=node.place,
-            cells=cells[-1],
-            frames=tuple(cells[:-1]),
-            proofs=proofs,
+            cells=self._frame(state.cells, simple),
+            frames=tuple(self._frame(frame.cells, simple) for frame in state.frames),
+            # What is proved about unknowns that nothing holds any more is of no use, and hard to find again.
+            proofs={
+                self._sum(atoms, simple): size
+                for atoms, size in state.proofs.items()
+                if bases_of(simple[atoms]) <= known
+            },
             held=frozenset(map(self._name, sorted(state.held, key=repr))),
             visits=tuple(self.number[visit] for visit in state.visits),
-            ghosts=ghosts,
+            ghosts=frozenset(map(self._name, sorted(self._ghosts(node), key=repr)))
+            if _is_head(node)
+            else None,
         )
 
-    def _cell(self, cell: Cell, free: frozenset[Atoms]) -> int:
-        assert cell is not None
-        key = cell, free.intersection(_sums(cell))
+    def _simple(self, node: Node) -> Mapping[Atoms, Atoms]:
+        """What stands in a claim for each sum of a state. Inside a loop it is what it is at the loop's head."""
+        simple = self._simplified.get(node)
+        if simple is None:
+            state = node.state
+            frames = (*(frame.cells for frame in state.frames), state.cells)
+            sums = {atoms for frame in frames for cell in frame for atoms in _sums(cell)}
+            given: dict[Atoms, Atoms] = {}
+            for visit in state.visits:
+                given |= {atoms: unit for atoms, unit in self._simple(visit).items() if atoms != unit}
+            simple = simplified(sums.union(state.proofs), self._fixed(node), given)
+            self._simplified[node] = simple
+        return simple
+
+    def _fixed(self, node: Node) -> frozenset[Atom]:
+        return _KEPT.union(*map(self._ghosts, node.state.visits))
+
+    def _ghosts(self, head: Node) -> frozenset[Atom]:
+        """What the numbers of a head's frame are known by in a claim."""
+        simple = self._simple(head)
+        numbers = (cell for cell in head.state.cells if isinstance(cell, Number))
+        return frozenset[Atom]().union(*(bases_of(simple[a]) for n in numbers for a in _sums(n))) - _KEPT
+
+    def _frame(self, cells: Iterable[Cell], simple: Mapping[Atoms, Atoms]) -> dict[int, int]:
+        return {index: self._cell(cell, simple) for index, cell in enumerate(cells) if cell is not None}
+
+    def _cell(self, cell: Cell, simple: Mapping[Atoms, Atoms]) -> int:
+        key = cell, tuple(simple[atoms] for atoms in _sums(cell))
         position = self._translated.get(key)
         if position is None:
             claim: CellClaim
             if isinstance(cell, Pieces):
-                claim = tuple((first, size, self._value(v, free)) for first, size, v in cell.parts)
+                claim = tuple((first, size, self._value(v, simple)) for first, size, v in cell.parts)
             else:
-                claim = self._value(cell, free)
+                assert cell is not None
+                claim = self._value(cell, simple)
             position = self._translated[key] = self._cells.setdefault(claim, len(self._cells))
         return position
 
-    def _value(self, value: Value, free: frozenset[Atoms]) -> NumberClaim | PointerClaim:
+    def _value(self, value: Value, simple: Mapping[Atoms, Atoms]) -> NumberClaim | PointerClaim:
         if isinstance(value, Number):
-            form = None if value.form is None else (self._sum(value.form[0], free), value.form[1])
+            form = None if value.form is None else (self._sum(value.form[0], simple), value.form[1])
             return NumberClaim(self._scalar(value.scalar), form)
-        atoms = None if value.atoms is None else self._sum(value.atoms, free)
+        atoms = None if value.atoms is None else self._sum(value.atoms, simple)
         object = self.values.object_of(value)
         if object is not None and object.reference is not None:
             object = object._replace(reference=self._name(object.reference))
@@ -164,9 +185,8 @@ class _Certifier:
         number = 0 if object is not None else value.number
         return PointerClaim(value.target, number, object, value.offset, variable, atoms, null)
 
-    def _sum(self, atoms: Atoms, free: frozenset[Atoms]) -> Atoms:
-        if atoms in free:
-            return (self._name(("sum", atoms)),)
+    def _sum(self, atoms: Atoms, simple: Mapping[Atoms, Atoms]) -> Atoms:
+        atoms = simple.get(atoms, atoms)
         return renamed(atoms, {base: self._name(base) for base in sorted(bases_of(atoms) - _KEPT, key=repr)})
 
     def _scalar(self, scalar: Scalar) -> int:
@@ -202,16 +222,8 @@ def _sums(cell: Cell) -> Iterator[Atoms]:
             yield atoms
 
 
-def _free_sums(sums: Iterable[Atoms], fixed: frozenset[Atom]) -> frozenset[Atoms]:
-    """The sums, of several unknowns or shifted, that may be any number, since one of their unknowns is in no other sum: each may
-    as well be an unknown itself, and then says less of how it came about, which the state that arrives may not know.
-    """
-    found: dict[Atom, set[Atoms]] = {}
-    for atoms in sums:
-        for base in bases_of(atoms):
-            found.setdefault(base, set()).add(atoms)
-    alone = (next(iter(those)) for base, those in found.items() if len(those) == 1 and base not in fixed)
-    return frozenset(atoms for atoms in alone if len(atoms) > 1 or _is_shift(atoms[0]))
+def _is_head(node: Node) -> bool:
+    return bool(node.loops) and node.loops[-1] == node.place
 
 
 def _walked(node: Node) -> Node:
@@ -340,7 +352,7 @@ class _Match:
     def _equal(self, sum: Form, there: Form, place: Atom) -> None:
         """The sum is this there. What a single unknown is follows at once."""
         (atoms, delta), (others, distance) = sum, there
-        if len(atoms) == 1 and not _is_shift(atoms[0]):
+        if len(atoms) == 1 and not is_shift(atoms[0]):
             if atoms[0] not in self.fixed:
                 self.names.setdefault(atoms[0], (others, distance - delta))
         elif atoms:
@@ -366,9 +378,9 @@ class _Match:
                 todo.append(atom)
         if not todo or rest is None:
             return
-        todo.sort(key=_is_shift)
+        todo.sort(key=is_shift)
         pivot, *others = dict.fromkeys(todo)
-        if all(map(_is_shift, (*todo, *rest[0]))):
+        if all(map(is_shift, (*todo, *rest[0]))):
             ours, theirs = sorted(todo, key=_amount), sorted(rest[0], key=_amount)
             if list(map(_amount, ours)) == list(map(_amount, theirs)):
                 for mine, other in zip(ours, theirs, strict=True):
@@ -376,11 +388,11 @@ class _Match:
                 return
         for atom in others:
             self._vanish(atom)
-        if not _is_shift(pivot):
+        if not is_shift(pivot):
             part = _divided(rest, sum[0].count(pivot))
             if part is not None:
                 self.names[pivot] = part
-        elif isinstance(pivot, tuple) and len(pivot[1]) == 1 and not _is_shift(pivot[1][0]):
+        elif isinstance(pivot, tuple) and len(pivot[1]) == 1 and not is_shift(pivot[1][0]):
             self.names.setdefault(pivot[1][0], ((halved(place),), 0))
 
     def _is_open(self, atom: Atom) -> bool:
@@ -390,7 +402,7 @@ class _Match:
     def _vanish(self, atom: Atom) -> None:
         """Choose unknowns so that the atom is 0."""
         total = 0
-        if isinstance(atom, tuple) and _is_shift(atom):
+        if isinstance(atom, tuple) and is_shift(atom):
             total = -atom[2]
         for base in bases_of((atom,)):
             if self._is_open(base):
@@ -425,7 +437,3 @@ def _amount(atom: Atom) -> int:
     """By how much a sum is shifted."""
     assert isinstance(atom, tuple)
     return int(atom[3])
-
-
-def _is_shift(atom: Atom) -> bool:
-    return isinstance(atom, tuple) and atom[0] == "lsh"
