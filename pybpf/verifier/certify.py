@@ -67,14 +67,33 @@ def certify(exploration: Exploration, walk: Walk) -> Certificate:
 
     Raises `InternalError` where the exploration has taken a step that the meaning of states does not allow.
     """
-    return _Certifier(exploration, walk).certificate()
+    nodes = _walked_from(exploration.root)
+    while True:
+        certificate = _Certifier(exploration.transfer.values, walk, nodes).certificate()
+        reached = _reached(certificate)
+        if len(reached) == len(nodes):
+            return certificate
+        # A point may hold what the exploration kept apart; then none of what it holds needs another.
+        nodes = [node for number, node in enumerate(nodes) if number in reached]
+
+
+def _reached(certificate: Certificate) -> set[int]:
+    """The points that edges lead to from the entry."""
+    found: set[int] = set()
+    work = [certificate.entry.target]
+    while work:
+        number = work.pop()
+        if number not in found:
+            found.add(number)
+            work += [edge.target for edge in certificate.points[number].edges]
+    return found
 
 
 class _Certifier:
-    def __init__(self, exploration: Exploration, walk: Walk) -> None:
-        self.values = exploration.transfer.values
+    def __init__(self, values: Values, walk: Walk, nodes: Sequence[Node]) -> None:
+        self.values = values
         self.walk = walk
-        self.nodes = _walked_from(exploration.root)
+        self.nodes = nodes
         self.number = {node: index for index, node in enumerate(self.nodes)}
         self._names: dict[Atom, int] = {}
         self._scalars: dict[ScalarClaim, int] = {}
@@ -98,7 +117,8 @@ class _Certifier:
         for number, node in enumerate(self.nodes):
             behind = self.walk.through(node.place, checker.state(number))
             visits = checker.visits(number)
-            targets = list(dict.fromkeys(self.number[_walked(edge.target)] for edge in node.edges))
+            behind_it = dict.fromkeys(_walked(edge.target) for edge in node.edges)
+            targets = [self.number[target] for target in behind_it if target in self.number]
             edges = []
             for place, state in behind:
                 edges.append(self._edge(checker, place, state, visits, targets))
