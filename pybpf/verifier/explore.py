@@ -76,6 +76,9 @@ STATE_BYTES: Final = 2048
 VALUE_BYTES: Final = 1024
 """What an interned number or pointer takes, with what was computed from it: measured, rounded up."""
 
+OFTEN: Final = 16
+"""States and memory are looked at after so many states."""
+
 RECENT: Final = 8
 """How many of the latest nodes at a place are looked at for one that covers a state: older ones rarely do."""
 
@@ -393,7 +396,8 @@ class Exploration:
         self.explored += node.cost
         self.kept += 1
         self._start = start
-        self._check_budgets(start)
+        if self.explored > self.budget or not self.kept % OFTEN:
+            self._check_budgets(start)
         try:
             for place, after in self.walk.through(node.place, state):
                 self._arrive(place, after, node)

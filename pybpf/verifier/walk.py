@@ -84,6 +84,7 @@ class Walk:
     def release(self) -> None:
         """Drop what was made of the blocks."""
         self._steps.clear()
+        self.watch = None
         self.transfer.release()
 
     def _compile(self, block: Block) -> list[tuple[int, Step]]:
