@@ -277,13 +277,13 @@ class _Ranking:
         behind: dict[int, list[int]] = {point: [] for point in points}
         for way in ways:
             behind[way.source].append(way.target)
-        found = []
-        for part in strongly_connected(behind, behind.__getitem__):
-            members = frozenset(part)
-            inside = [way for way in ways if way.source in members and way.target in members]
-            if inside:
-                found.append(self._loop(members, inside))
-        return tuple(found)
+        parts = strongly_connected(behind, behind.__getitem__)
+        part_of = {point: number for number, part in enumerate(parts) for point in part}
+        inside: dict[int, list[Way]] = {}
+        for way in ways:
+            if part_of[way.source] == part_of[way.target]:
+                inside.setdefault(part_of[way.source], []).append(way)
+        return tuple(self._loop(frozenset(parts[number]), inside[number]) for number in sorted(inside))
 
     def _loop(self, members: frozenset[int], inside: Sequence[Way]) -> Loop:
         """The outermost loop of a cycle, by the cell that moves on most ways back to its head, then by the fewest turns."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from typing import Final, NoReturn
 
-from pybpf.errors import CertificateError
+from pybpf.errors import BudgetExceeded, CertificateError
 from pybpf.program import Program
 from pybpf.semantics import U64, signed
 from pybpf.verifier.certificate import (
@@ -92,7 +92,7 @@ class Checker:
         self._check_names()
 
     def run(self) -> int:
-        """Check everything. Raises `CertificateError`."""
+        """Check everything. Raises `CertificateError`, and `BudgetExceeded` where it is about more than a verification may look at."""
         return self._longest(range(len(self.points)), self.follow(), self.certificate.loops)
 
     def follow(self) -> list[Way]:
@@ -209,6 +209,9 @@ class Checker:
         if any(self.points[visit].place == point.place for visit in point.visits):
             self._fail(f"point {number} is a visit inside a visit of the same head")
         self.explored += self._cost(number)
+        if self.explored > self.transfer.policy.max_explored:
+            message = f"check stopped after {self.explored} instructions: the certificate has points for more"
+            raise BudgetExceeded(message, self.explored, program=self.program.name, pc=point.place[1])
         try:
             behind = self.walk.through(point.place, self.state(number))
         except Refusal as refusal:
@@ -267,21 +270,23 @@ class Checker:
 
         With each loop taken for one place, no way may lead back: then the longest way through the places is the bound.
         """
-        ways = list(ways)
         part_of = {point: point for point in points}
-        cost = {point: self._cost(point) for point in points}
-        for index, loop in enumerate(loops):
-            part = -1 - index
-            cost[part] = self._stay(loop, ways)
+        parts = {-1 - index: loop for index, loop in enumerate(loops)}
+        for part, loop in parts.items():
             for point in loop.points:
                 if part_of.get(point) != point:
                     self._fail(f"point {point} is in two loops, or in one that is not around it")
                 part_of[point] = part
         behind: dict[int, set[int]] = {part: set() for part in part_of.values()}
+        inside: dict[int, list[Way]] = {part: [] for part in parts}
         for way in ways:
             source, target = part_of[way.source], part_of[way.target]
-            if source != target or source >= 0:
+            if source == target and source in inside:
+                inside[source].append(way)
+            else:
                 behind[source].add(target)
+        cost = {point: self._cost(point) for point in points}
+        cost |= {part: self._stay(loop, inside[part]) for part, loop in parts.items()}
         longest: dict[int, int] = {}
         try:
             for part in TopologicalSorter(behind).static_order():
@@ -290,13 +295,12 @@ class Checker:
             self._fail(f"no loop of the certificate explains why the cycle of points {error.args[1]} ends")
         return max(longest.values(), default=0)
 
-    def _stay(self, loop: Loop, ways: Iterable[Way]) -> int:
-        """The most instructions that a run executes while it stays in a loop.
+    def _stay(self, loop: Loop, inside: Iterable[Way]) -> int:
+        """The most instructions that a run executes while it stays in a loop, on ways `inside`.
 
         From one of the ways on which the cell moves to the next, before the first and behind the last, it takes only others.
         """
         place = self.points[loop.head].place
-        inside = [way for way in ways if way.source in loop.points and way.target in loop.points]
         moving: set[Way] = set()
         for way in inside:
             if self.points[way.target].place == place:

@@ -37,14 +37,21 @@ from pybpf.verifier.codec import (
     uint,
 )
 from pybpf.verifier.state import CELLS, FIRST_SLOT
-from pybpf.verifier.values import LENGTH, METADATA, Atom, Object, Target
+from pybpf.verifier.values import LENGTH, MAX_ATOMS, METADATA, Atom, Object, Target
 from pybpf.verifier.view import View
 
 MAGIC: Final = b"pybpf certificate 2\n"
 
+_LONGEST: Final = 2 * MAX_ATOMS
+"""More parts than this has no sum: what a verifier knows of one has half as many."""
+
 _INDEX: Final = uint(1 << 32)
 _INTEGER: Final = sint(1 << 64)
 _NAME: Final = uint(1 << 32)
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _parts(value: Any) -> Iterable[Any]:
@@ -73,7 +80,14 @@ def _from(low: int, end: int) -> Codec[int]:
 
 
 def _sum_of(atom: Callable[[], Codec[Any]]) -> Codec[Any]:
-    return sequence(nested(atom))
+    """A sum of a few unknowns: with a sum for each of many, another would be as long as both lengths together multiplied."""
+
+    def back(atoms: Any) -> Any:
+        if len(atoms) > _LONGEST:
+            raise Malformed("a sum has too many parts")
+        return atoms
+
+    return mapped(sequence(nested(atom)), _itself, back)
 
 
 def _shift_of(sum: Codec[Any]) -> Codec[Any]:
@@ -132,10 +146,6 @@ def _view(width: int) -> Codec[View]:
         return view
 
     return mapped(record(View, *[unsigned] * 4, signed, signed), lambda view: view, back)
-
-
-def _itself(value: Any) -> Any:
-    return value
 
 
 def _set(codec: Codec[Any]) -> Codec[frozenset[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pybpf import BudgetExceeded, Policy, assemble, verify
+from pybpf import BudgetExceeded, Policy, assemble, check, verify
 from pybpf.verifier import explore, walk
 
 LONG_BLOCK = "\n".join(["r0 = 0", *(f"r0 += {i}" for i in range(1, 2 * walk.LONG)), "exit"])
@@ -47,3 +47,15 @@ def test_the_number_is_in_the_unit_of_the_budget() -> None:
     with pytest.raises(BudgetExceeded) as caught:
         verify(assemble(BRANCHES), "xdp", policy=Policy(max_states=100))
     assert caught.value.used == 112
+
+
+def test_a_check_has_the_budget_of_a_verification() -> None:
+    """A certificate may have any number of points; one that a verification makes has no more than it looked at."""
+    program = assemble(BRANCHES, name="wide")
+    verified = verify(program, "xdp", certificate=True)
+    assert verified.certificate is not None
+    looked_at = check(program, verified.certificate, "xdp").facts.explored
+    check(program, verified.certificate, "xdp", policy=Policy(max_explored=looked_at))
+    with pytest.raises(BudgetExceeded, match="points for more") as caught:
+        check(program, verified.certificate, "xdp", policy=Policy(max_explored=looked_at - 1))
+    assert caught.value.used == looked_at

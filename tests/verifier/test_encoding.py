@@ -123,3 +123,11 @@ def test_deep_nesting_is_refused() -> None:
         loop = replace(made.loops[0], inner=(loop,))
     with pytest.raises(CertificateError, match="deep"):
         Certificate.from_bytes(replace(made, loops=(loop,)).to_bytes())
+
+
+def test_long_sums_are_refused() -> None:
+    """A few thousand bytes could otherwise make a sum of millions of unknowns."""
+    made = certificate()
+    point = replace(POINT, edges=(replace(POINT.edges[0], names={0: ((1,) * 9, 0)}), *POINT.edges[1:]))
+    with pytest.raises(CertificateError, match="too many parts"):
+        Certificate.from_bytes(replace(made, points=(point, *made.points[1:])).to_bytes())
