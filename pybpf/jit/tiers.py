@@ -10,7 +10,6 @@ import threading
 import warnings
 import weakref
 from collections import deque
-from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -78,11 +77,15 @@ class _Background:
                     self._thread = thread
 
     def _drop(self, dead: weakref.ref[NativeProgram]) -> None:
-        """Forget the source of a program that nobody holds any more. This may come at any moment, with the lock held too: so without it."""
+        """Forget the source of a program that nobody holds any more. This may come at any moment: with the lock held, so without it; or
+        at the end of the process, when the names of modules are gone.
+        """
         for entry in list(self._pending):
             if entry[0] is dead:
-                with suppress(ValueError):  # the thread has just taken it
+                try:  # noqa: SIM105
                     self._pending.remove(entry)
+                except ValueError:  # the thread has just taken it
+                    pass
 
     def wait(self) -> None:
         thread = self._thread
