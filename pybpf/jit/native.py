@@ -47,7 +47,7 @@ class NativeProgram:
         code: Code,
         options: Options = DEFAULT,
         *,
-        moves: bool = False,
+        moves: bool,
     ) -> None:
         self.program: Final = program
         self.type: Final = type_

@@ -14,7 +14,7 @@ from pybpf.isa import MAX_REGISTER, Kind
 from pybpf.jit.blocks import register_effect
 from pybpf.jit.codegen import Level, build
 from pybpf.jit.driver import EXPORTS
-from pybpf.jit.lower import is_runnable
+from pybpf.jit.lower import is_runnable, moves_packet
 from pybpf.jit.native import NativeProgram
 from pybpf.jit.source import ProgramSource
 from pybpf.memory import STACK_SIZE, function_address
@@ -36,7 +36,8 @@ def compile_unproved(program: Program, type: ProgramType, level: Level = Level.Q
         if instruction.op.kind not in _CALLS and register_effect(instruction)[1] >> MAX_REGISTER & 1:
             raise ArgumentError(f"pc {pc}: write to r10: the frame pointer is read-only")
     unproved = VerifiedProgram(program, type, _nothing_proved(program, type))
-    return NativeProgram(program, type, build(ProgramSource(unproved), EXPORTS, level))
+    code = build(ProgramSource(unproved), EXPORTS, level)
+    return NativeProgram(program, type, code, moves=moves_packet(type, unproved.facts))
 
 
 def _nothing_proved(program: Program, type: ProgramType) -> Facts:

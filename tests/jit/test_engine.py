@@ -155,7 +155,9 @@ def test_programs_that_come_and_go_leave_nothing():
 
     def cycles(count: int) -> int:
         for _ in range(count):
-            native = NativeProgram(VERIFIED.program, VERIFIED.type, codegen.load(compiled, EXPORTS)).bind()
+            native = NativeProgram(
+                VERIFIED.program, VERIFIED.type, codegen.load(compiled, EXPORTS), moves=False
+            ).bind()
             function = native.builtin(native.run)
             assert function is not None
             assert (function.call(b"abc"), native.run(b"ab")) == (3, 2)
